@@ -14,13 +14,14 @@ use mongodb::options::ReadConcern;
 use crate::cluster::catalog::index::IndexName;
 use crate::cluster::catalog::{self, Catalog, Collection, CollectionKind, Namespace};
 use crate::cluster::deployment::{Deployment, Topology};
-use crate::cluster::dialect::CatalogForms;
+use crate::cluster::dialect::Dialect;
 use crate::cluster::retry::answered;
 use crate::cluster::{admin, probe};
 use crate::codes;
 use crate::control::balancer;
+use crate::control::run::now_ms;
 use crate::control::validate::privileges::{self, Need, Needs};
-use crate::control::validate::{Check, content, indexes as index_rules, listed, named};
+use crate::control::validate::{Check, content, expiries, indexes as index_rules, listed, named};
 use crate::error::{Error, Kind, Result};
 use crate::scope::Filters;
 
@@ -263,43 +264,56 @@ async fn login_of(client: &Client) -> Result<Option<Login>> {
     }))
 }
 
-pub(super) async fn indexes(source: &Deployment, catalog: &Catalog, forms: &CatalogForms) -> Check {
+/// Indexes that the target would refuse, and expiries that it does not keep.
+pub(super) async fn indexes(
+    source: &Deployment,
+    catalog: &Catalog,
+    target: &Dialect,
+) -> Vec<Check> {
     const NAME: &str = "indexes can be rebuilt";
     let plain = catalog
         .collections
         .iter()
         .filter(|c| c.kind == CollectionKind::Plain);
-    let asked: Vec<Result<(usize, Vec<String>)>> = stream::iter(plain)
-        .map(|c| refused_indexes(source, c, forms))
+    let asked: Vec<Result<Judged>> = stream::iter(plain)
+        .map(|c| judged(source, c, target))
         .buffered(CONCURRENCY)
         .collect()
         .await;
-    let (mut count, mut wrong) = (0, Vec::new());
+    let (mut count, mut wrong, mut noted) = (0, Vec::new(), Vec::new());
     for answer in asked {
         match answer {
-            Err(e) => return Check::unanswered(NAME, &e),
-            Ok((n, refused)) => {
-                count += n;
-                wrong.extend(refused);
+            Err(e) => return vec![Check::unanswered(NAME, &e)],
+            Ok(judged) => {
+                count += judged.count;
+                wrong.extend(judged.refused);
+                noted.extend(judged.noted);
             }
         }
     }
-    Check::none_of(
+    let rebuilt = Check::none_of(
         NAME,
         &wrong,
         format!("{count} indexes"),
         "drop these indexes, or rebuild them with options that the target takes",
-    )
+    );
+    vec![rebuilt, expiries::check(&noted)]
 }
 
-/// Number of indexes, and those the target would refuse. Shards may have others of one
-/// collection.
-async fn refused_indexes(
-    source: &Deployment,
-    collection: &Collection,
-    forms: &CatalogForms,
-) -> Result<(usize, Vec<String>)> {
-    let (mut count, mut refused) = (0, BTreeSet::new());
+/// The indexes of one collection.
+#[derive(Default)]
+struct Judged {
+    count: usize,
+    /// Those that the target would refuse.
+    refused: BTreeSet<String>,
+    /// Those whose expiry it does not keep.
+    noted: BTreeSet<String>,
+}
+
+/// Shards may have other indexes of one collection.
+async fn judged(source: &Deployment, collection: &Collection, target: &Dialect) -> Result<Judged> {
+    let mut judged = Judged::default();
+    let now_s = (now_ms() / 1_000) as i64;
     for (_, shard) in source
         .shards
         .iter()
@@ -307,17 +321,16 @@ async fn refused_indexes(
         .filter(|(index, _)| collection.lives_on(*index))
     {
         let specs = catalog::indexes(shard, &collection.ns).await?;
-        count = specs.len().max(count);
-        refused.extend(specs.iter().filter_map(|spec| {
-            let why = index_rules::refused(spec, forms)?;
-            Some(format!(
-                "{} of {} ({why})",
-                IndexName::of(spec),
-                collection.ns
-            ))
-        }));
+        judged.count = specs.len().max(judged.count);
+        for spec in &specs {
+            let told = |why: &str| format!("{} of {} ({why})", IndexName::of(spec), collection.ns);
+            let refused = index_rules::refused(spec, &target.catalog);
+            judged.refused.extend(refused.map(|why| told(&why)));
+            let noted = expiries::noted(spec, &target.writes, now_s);
+            judged.noted.extend(noted.map(told));
+        }
     }
-    Ok((count, refused.into_iter().collect()))
+    Ok(judged)
 }
 
 pub(super) async fn target_empty(

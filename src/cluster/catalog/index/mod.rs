@@ -88,15 +88,15 @@ pub struct Listed {
 /// The specification that the target has until the cutover, from one that
 /// `catalog::indexes` gave. Leaves out options that are set at the cutover (R10); where
 /// those may not be missing, `never` is the expiry with which nothing expires
-/// (`WriteForms::expiry_never`). Spells out the simple collation where the collection's own
-/// (`collated`) would be used instead.
+/// (`WriteForms::expiry_never`). A longer one stays out: the target keeps none such. Spells
+/// out the simple collation where the collection's own (`collated`) would be used instead.
 pub fn to_create(collated: bool, never: Option<i64>, spec: &RawDocument) -> RawDocumentBuf {
     let held_back = [EXPIRY.as_bytes(), PREPARE_UNIQUE.as_bytes()];
     let kept = elements(spec).filter(|option| !held_back.contains(&option.name));
     let simple = rawdoc! { "collation": { "locale": "simple" } };
     let spelled_out = collated && field(spec.as_bytes(), COLLATION.as_bytes()).is_none();
     let mut kept = document(kept.chain(elements(&simple).filter(|_| spelled_out)));
-    if let Some(never) = never.filter(|_| expires(spec)) {
+    if let Some(never) = never.filter(|never| expires(spec) && !expires_after(spec, *never)) {
         kept.append(cstr!("expireAfterSeconds"), never);
     }
     kept
@@ -126,6 +126,15 @@ pub fn held_back(spec: &RawDocument) -> Option<RawDocumentBuf> {
 
 pub fn expires(spec: &RawDocument) -> bool {
     field(spec.as_bytes(), EXPIRY.as_bytes()).is_some()
+}
+
+/// Whether it expires later than after these seconds.
+pub fn expires_after(spec: &RawDocument, seconds: i64) -> bool {
+    match field(spec.as_bytes(), EXPIRY.as_bytes()).map(View::from) {
+        Some(View::Int(expiry)) => seconds < expiry,
+        Some(View::Double(expiry)) => (seconds as f64) < expiry,
+        _ => false,
+    }
 }
 
 pub fn is_unique(spec: &RawDocument) -> bool {
@@ -260,6 +269,7 @@ mod tests {
         let never = rawdoc! {"key": {"a": 1}, "expireAfterSeconds": 7i64};
         assert_eq!(to_create(false, Some(7), &spec), never);
         assert_eq!(to_create(false, Some(7), &own), own);
+        assert_eq!(to_create(false, Some(4), &spec), rawdoc! {"key": {"a": 1}});
     }
 
     #[test]

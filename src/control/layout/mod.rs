@@ -32,6 +32,7 @@ use crate::codes;
 use crate::control::layout::chunks::{AT_START, Moves, ON_THE_FLY};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
+use crate::pair::ddl::refused::unless_taken;
 
 /// Collections made side by side.
 const CONCURRENCY: usize = 8;
@@ -179,7 +180,12 @@ async fn make(
             Err(e) if databases::made_way(target, &ns.db, &e).await? => {
                 admin::create(&target.entry, ns, &options).await?;
             }
-            made => made?,
+            made => made.map_err(|e| {
+                unless_taken(
+                    e,
+                    format_args!("drop {ns} there, or make it anew with what the target takes"),
+                )
+            })?,
         }
     }
     if let Some(there) = &there {

@@ -19,6 +19,7 @@ use crate::cluster::deployment::Shard;
 use crate::error::Result;
 use crate::pair::collection::Tracked;
 use crate::pair::collection::under_way::{is_answered, until_answered};
+use crate::pair::ddl::refused::unless_taken;
 use crate::pair::ddl::vanished;
 use crate::pair::oplog::proven::{self, Lister};
 
@@ -59,7 +60,13 @@ pub async fn align(
             return Ok(Some(wanted));
         }
         for change in changes {
-            modify(target, tracked, &change).await?;
+            let modified = modify(target, tracked, &change).await;
+            modified.map_err(|e| {
+                unless_taken(
+                    e,
+                    format_args!("change {} there by `collMod`", tracked.ns()),
+                )
+            })?;
         }
     }
     unreachable!("the last round returns")

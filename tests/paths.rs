@@ -2,6 +2,7 @@
 //! asked of real servers.
 
 mod clusters;
+mod older;
 mod refused;
 mod rights;
 mod rules;

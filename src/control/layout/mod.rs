@@ -181,10 +181,10 @@ async fn make(
                 admin::create(&target.entry, ns, &options).await?;
             }
             made => made.map_err(|e| {
-                unless_taken(
-                    e,
-                    format_args!("drop {ns} there, or make it anew with what the target takes"),
-                )
+                let own = ns.own(&target.scope.clone().on(false));
+                let without =
+                    format!("drop {own} there, or make it anew with what the target takes");
+                unless_taken(e, without)
             })?,
         }
     }

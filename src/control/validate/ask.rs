@@ -23,7 +23,6 @@ use crate::control::run::now_ms;
 use crate::control::validate::privileges::{self, Need, Needs};
 use crate::control::validate::{Check, content, expiries, indexes as index_rules, listed, named};
 use crate::error::{Error, Kind, Result};
-use crate::scope::Filters;
 
 const HISTORY_SECONDS_MIN: i64 = 60;
 /// Questions asked side by side.
@@ -310,10 +309,11 @@ struct Judged {
     noted: BTreeSet<String>,
 }
 
-/// Shards may have other indexes of one collection.
+/// By the source's names. Shards may have other indexes of one collection.
 async fn judged(source: &Deployment, collection: &Collection, target: &Dialect) -> Result<Judged> {
     let mut judged = Judged::default();
     let now_s = (now_ms() / 1_000) as i64;
+    let own = collection.ns.own(&source.scope);
     for (_, shard) in source
         .shards
         .iter()
@@ -323,7 +323,7 @@ async fn judged(source: &Deployment, collection: &Collection, target: &Dialect) 
         let specs = catalog::indexes(shard, &collection.ns).await?;
         judged.count = specs.len().max(judged.count);
         for spec in &specs {
-            let told = |why: &str| format!("{} of {} ({why})", IndexName::of(spec), collection.ns);
+            let told = |why: &str| format!("{} of {own} ({why})", IndexName::of(spec));
             let refused = index_rules::refused(spec, &target.catalog);
             judged.refused.extend(refused.map(|why| told(&why)));
             let noted = expiries::noted(spec, &target.writes, now_s);
@@ -342,7 +342,7 @@ pub(super) async fn target_empty(
     let answer = async {
         let held = catalog::read(target).await?;
         // Whatever the run is about.
-        let whole = catalog::read(&target.filtered(&Filters::default())).await?;
+        let whole = catalog::read(&target.unfiltered()).await?;
         Ok(match content::other_spellings(source, &whole, to_wipe) {
             Some(check) => check,
             None => content::target_empty(source, &held, to_wipe),

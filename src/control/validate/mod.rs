@@ -142,7 +142,7 @@ async fn of_content(
     catalog: &Catalog,
     to_wipe: &BTreeSet<Namespace>,
 ) -> Vec<Check> {
-    let mut checks = vec![content::source_collections(catalog)];
+    let mut checks = vec![content::source_collections(catalog, &source.scope)];
     checks.extend(ask::indexes(source, catalog, &target.dialect).await);
     checks.extend([
         definitions::check(source, target, catalog).await,
@@ -150,6 +150,7 @@ async fn of_content(
         scope::left_behind(source).await,
     ]);
     checks.extend(scope::filters(source, catalog).await);
+    checks.extend(scope::renames(source, catalog));
     let empty = ask::target_empty(catalog, target, to_wipe).await;
     checks.push(empty.about(Group::TargetState));
     checks

@@ -175,7 +175,8 @@ impl Indexer {
         self.metrics.indexes_total.fetch_add(count, Relaxed);
         let built = self.build_all(target, plain, unique).await;
         let built = built.map_err(|e| {
-            let (names, ns) = (shown(&names), target.tracked.ns());
+            let ns = target.tracked.ns().own(&self.lister.shard.scope);
+            let names = shown(&names);
             unless_taken(
                 e,
                 format_args!("of the indexes {names} of {ns} drop there what it does not take"),

@@ -114,6 +114,7 @@
 //! index has an expiry from the beginning or never: until the cutover it is one with which
 //! nothing expires (on 5.0: no date since 1958). So it is on any old source that the target is
 //! followed back to: its indexes stay, and what it expired by itself before that is copied again.
+//! A target that would shorten an expiry has none, and deletes nothing.
 //!
 //! # R11
 //! **Cutover.** Writes stop; a note in every source shard's oplog is the first marker.

@@ -49,7 +49,6 @@ impl Entry {
         let mut options = ClientOptions::parse(uri)
             .await
             .map_err(|e| Error::new(format!("cannot use the URI: {e}")))?;
-        options.retry_writes = Some(false);
         options.max_pool_size = Some(pool_max);
         options
             .server_selection_timeout
@@ -80,6 +79,11 @@ impl Entry {
             abilities,
             shards,
         })
+    }
+
+    /// A `mongos`, which has transactions and retryable writes.
+    pub fn has_real_router(&self) -> bool {
+        self.router && !self.stand_in
     }
 
     /// Runs a command on `admin`, at the router or the replica set's primary.

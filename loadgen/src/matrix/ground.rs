@@ -179,9 +179,10 @@ impl Guard {
             Deployment::Sharded(cluster) => {
                 let door = TlsDoor::start(&cluster.router_host(), Path::new(&self.files.server))?;
                 let uri = format!(
-                    "mongodb://{}{}/?retryWrites=false&{trust}",
+                    "mongodb://{}{}/?retryWrites={}&{trust}",
                     users::in_uri(MOVER),
-                    door.host()
+                    door.host(),
+                    !cluster.has_stand_in()
                 );
                 Ok((uri, Some(door)))
             }

@@ -32,6 +32,7 @@ use crate::codes;
 use crate::control::layout::chunks::{AT_START, Moves, ON_THE_FLY};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
+use crate::pair::ddl::refused::unless_taken;
 
 /// Collections made side by side.
 const CONCURRENCY: usize = 8;
@@ -175,7 +176,12 @@ async fn make(
             Err(e) if databases::made_way(target, &ns.db, &e).await? => {
                 admin::create(&target.entry, ns, &options).await?;
             }
-            made => made?,
+            made => made.map_err(|e| {
+                let own = ns.own(&target.scope.clone().on(false));
+                let without =
+                    format!("drop {own} there, or make it anew with what the target takes");
+                unless_taken(e, without)
+            })?,
         }
     }
     if let Some(there) = &there {

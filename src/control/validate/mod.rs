@@ -9,6 +9,7 @@ mod capacity;
 mod check;
 mod content;
 mod definitions;
+mod expiries;
 mod host;
 pub mod indexes;
 mod members;
@@ -145,13 +146,13 @@ async fn of_content(
     catalog: &Catalog,
     to_wipe: &BTreeSet<Namespace>,
 ) -> Vec<Check> {
-    let mut checks = vec![
-        content::source_collections(catalog, &source.scope),
+    let mut checks = vec![content::source_collections(catalog, &source.scope)];
+    checks.extend(ask::indexes(source, catalog, &target.dialect).await);
+    checks.extend([
         definitions::check(source, target, catalog).await,
         strays::check(source, catalog).await,
         scope::left_behind(source).await,
-    ];
-    checks.extend(ask::indexes(source, catalog, &target.dialect.catalog).await);
+    ]);
     checks.extend(scope::filters(source, catalog).await);
     checks.extend(scope::renames(source, catalog));
     let empty = ask::target_empty(catalog, target, to_wipe).await;

@@ -18,6 +18,7 @@ use crate::cluster::deployment::Shard;
 use crate::error::Result;
 use crate::pair::collection::Tracked;
 use crate::pair::collection::under_way::{is_answered, until_answered};
+use crate::pair::ddl::refused::unless_taken;
 use crate::pair::ddl::vanished;
 use crate::pair::oplog::proven::{self, Lister};
 
@@ -58,7 +59,11 @@ pub async fn align(
             return Ok(Some(wanted));
         }
         for change in changes {
-            modify(target, tracked, &change).await?;
+            let modified = modify(target, tracked, &change).await;
+            modified.map_err(|e| {
+                let own = tracked.ns().own(&lister.shard.scope);
+                unless_taken(e, format_args!("change {own} there by `collMod`"))
+            })?;
         }
     }
     unreachable!("the last round returns")

@@ -73,8 +73,9 @@ pub fn restore(gate: &mut Gate, state: &CollectionState, now: Now<'_>) -> Result
 
 fn track(state: &CollectionState, shard: usize) -> Result<Arc<Tracked>> {
     let names = Names::new(state.ns.clone(), state.renamed_at);
-    let tracked =
-        Tracked::called(state.uuid, names, Traits::of(&state.options)).scanned(state.order);
+    let tracked = Tracked::called(state.uuid, names, Traits::of(&state.options))
+        .scanned(state.order)
+        .planned(state.planned_at);
     if let Some(sharded) = &state.sharded {
         tracked.own(Ownership::of(sharded, shard)?);
     }

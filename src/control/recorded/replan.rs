@@ -10,6 +10,7 @@ use crate::control::layout::prepare;
 use crate::control::recorded::emptying;
 use crate::error::{Kind, Result};
 use crate::pair::copy::units::{Cut, WHOLE_READS_MAX};
+use crate::position::Position;
 use crate::state::pair_store::PairStore;
 use crate::state::{CollectionState, ScanOrder, UnitState};
 
@@ -44,7 +45,7 @@ pub async fn take_up_whole_reads(
     let is_lost = |c: &&CollectionState| WHOLE_READS_MAX <= c.whole_reads;
     let lost: Vec<&CollectionState> = begun.into_iter().filter(is_lost).collect();
     let order = Some(ScanOrder::Id);
-    mark(source, store, &lost, Cut { order, ..cut }).await?;
+    mark(source, store, &lost, (Cut { order, ..cut }, None)).await?;
     let told = |c: &&CollectionState| {
         format!(
             "{}: {WHOLE_READS_MAX} reads in the order of the disk were interrupted; it is emptied on the target, and \
@@ -55,15 +56,24 @@ pub async fn take_up_whole_reads(
     Ok(lost.iter().map(told).collect())
 }
 
-/// Marks these as being emptied, planned anew.
+/// Marks these as being emptied, planned anew. `at`: their entries up to there are passed
+/// from now on, since whatever reads them shows it; None: as before.
 pub async fn mark(
     source: &Shard,
     store: &PairStore,
     collections: &[&CollectionState],
-    cut: Cut,
+    (cut, at): (Cut, Option<Position>),
 ) -> Result<()> {
+    let planned = async |state: &CollectionState| {
+        let planned_at = at.unwrap_or(state.planned_at);
+        let planned = planned(source, state, cut).await?;
+        Ok(CollectionState {
+            planned_at,
+            ..planned
+        })
+    };
     let planned: Vec<CollectionState> = stream::iter(collections)
-        .map(|state| planned(source, state, cut))
+        .map(|state| planned(state))
         .buffered(CONCURRENCY)
         .try_collect()
         .await?;

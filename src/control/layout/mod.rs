@@ -43,7 +43,8 @@ const CONCURRENCY: usize = 8;
 /// `Refused` if something else is there.
 pub async fn create_all(target: &Deployment, catalog: &Catalog, pairs: &[usize]) -> Result<()> {
     let moves = Moves::new(target.shards.len(), AT_START);
-    make_zones(target, catalog, pairs).await?;
+    let zones = zones::lacking(target, &catalog.shard_zones, pairs).await?;
+    zones::join(target, &zones).await?;
     for database in &catalog.databases {
         let primary = pairs[database.primary];
         if let Some(other) = databases::in_the_way(target, &database.name, primary).await? {
@@ -70,7 +71,8 @@ pub async fn create_all(target: &Deployment, catalog: &Catalog, pairs: &[usize])
 
 /// Makes one database and one collection (no secondary indexes), as DDL on the
 /// fly needs it. It is no error if it is there already with the same layout. No other
-/// database is in the way (`databases::in_the_way`).
+/// database is in the way (`databases::in_the_way`), and shards are in the zones that its
+/// ranges need (`zones::join_those_of`).
 pub async fn create_collection(
     target: &Deployment,
     collection: &Collection,
@@ -88,31 +90,6 @@ pub async fn create_collection(
         Some(_) => zones::forget_temporary(target).await,
         None => Ok(()),
     }
-}
-
-/// Zones that shards of the target lack: (shard, zone).
-pub async fn zones_to_make(
-    target: &Deployment,
-    catalog: &Catalog,
-    pairs: &[usize],
-) -> Result<Vec<(String, String)>> {
-    let there = catalog::shard_zones(target).await?;
-    let wanted = catalog
-        .shard_zones
-        .iter()
-        .zip(pairs)
-        .flat_map(|(zones, shard)| zones.iter().map(move |z| (*shard, z)));
-    let lacking = wanted.filter(|(shard, zone)| !there[*shard].contains(zone));
-    Ok(lacking
-        .map(|(shard, zone)| (target.shards[shard].id.clone(), zone.clone()))
-        .collect())
-}
-
-async fn make_zones(target: &Deployment, catalog: &Catalog, pairs: &[usize]) -> Result<()> {
-    for (shard, zone) in zones_to_make(target, catalog, pairs).await? {
-        admin::add_shard_to_zone(&target.entry, &shard, &zone).await?;
-    }
-    Ok(())
 }
 
 /// Puts a database on its primary, where its collections can be sharded. One that is on

@@ -26,6 +26,7 @@ use crate::control::layout;
 use crate::control::layout::dropping::drop_collection;
 use crate::control::layout::listing;
 use crate::control::layout::{laid_out, prepare};
+use crate::control::recorded;
 use crate::control::recorded::changes::{Changes, Gone, changes};
 use crate::control::recorded::{emptying, replan};
 use crate::error::{Error, Kind, Result};
@@ -33,6 +34,7 @@ use crate::failpoint;
 use crate::pair::copy::units::Cut;
 use crate::position::Position;
 use crate::state::pair_store::PairStore;
+use crate::state::run_store::RunStore;
 use crate::state::{CollectionState, PairState, RunState};
 
 /// A pair that is to start over. No process works on the target.
@@ -195,6 +197,7 @@ impl Anew<'_> {
             .any(|c| !c.dead && Some(c.uuid) == collection.uuid && c.target_uuid.is_some());
         if !known {
             self.drop_view(collection, there).await?;
+            self.join_zones(collection).await?;
             layout::create_collection(self.target, collection, &self.run.pairs).await?;
         }
         let target_uuid = catalog::local_uuid(self.shard, &collection.ns)
@@ -216,6 +219,16 @@ impl Anew<'_> {
             })
             .await
             .map(drop)
+    }
+
+    async fn join_zones(&self, collection: &Collection) -> Result<()> {
+        let Some(sharded) = &collection.sharded else {
+            return Ok(());
+        };
+        let on_source = catalog::shard_zones(self.source).await?;
+        let runs = RunStore::new(recorded::first(self.target));
+        let of_run = (&self.run.pairs[..], &runs);
+        layout::zones::join_those_of(&sharded.zones, on_source, self.target, of_run).await
     }
 
     /// A view of its name is one that the source has no longer. Straight from this pair's

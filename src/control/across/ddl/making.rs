@@ -118,6 +118,9 @@ impl Coordinator {
         // the pairs have recorded it.
         self.runs.add_making(ns).await?;
         failpoint::hit("creation-noted");
+        let ranges = collection.sharded.iter().flat_map(|sharded| &sharded.zones);
+        self.join_zones(&ranges.cloned().collect::<Vec<_>>())
+            .await?;
         let made = layout::create_collection(&self.sides.target, collection, &self.sides.pairs);
         self.until_answered(ns, made).await?;
         let version = laid_out::version(&self.sides, collection).await?;

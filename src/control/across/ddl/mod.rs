@@ -9,6 +9,7 @@ mod renaming;
 mod resolve;
 mod turn;
 mod views;
+mod zones;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;

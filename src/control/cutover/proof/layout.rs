@@ -10,7 +10,7 @@ use bson::RawDocumentBuf;
 use crate::cluster::catalog::{Namespace, Sharded, Sharding, Zone};
 use crate::cluster::ownership::joined;
 use crate::control::cutover::proof::shown::shown;
-use crate::control::cutover::proof::{Difference, ShardMap};
+use crate::control::cutover::proof::{Difference, Repair, ShardMap, repaired_or};
 
 const ANEW: &str = "start over with `shardlift migrate --restart`";
 const OWNERS: &str = "keep the balancers of both sides off and move no chunks or primaries; start over with `shardlift migrate --restart`";
@@ -161,10 +161,10 @@ impl Layout<'_> {
                 let what = format!(
                     "shard {source} of the source is in zones {wanted:?}, shard {target} of the target in {there:?}"
                 );
-                found.push(Difference::new(
-                    what,
+                let remedy = repaired_or(
                     "use `sh.addShardToZone` or `sh.removeShardFromZone` on the target",
-                ));
+                );
+                found.push(Difference::new(what, remedy).ours(Repair::ShardZones));
             }
         }
         found
@@ -195,10 +195,8 @@ fn zones(ns: &Namespace, wanted: &[Zone], there: &[Zone]) -> Option<Difference> 
         )
     };
     (!same).then(|| {
-        Difference::new(
-            what(),
-            "make them match with `sh.updateZoneKeyRange` on the target",
-        )
+        let remedy = repaired_or("make them match with `sh.updateZoneKeyRange` on the target");
+        Difference::new(what(), remedy).ours(Repair::Zones { ns: ns.clone() })
     })
 }
 

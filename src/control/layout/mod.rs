@@ -19,14 +19,15 @@ mod chunks;
 pub mod dropping;
 pub mod prepare;
 
-use bson::RawDocument;
+use bson::{RawDocument, RawDocumentBuf, doc};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::bson::element::elements;
 use crate::bson::view::View;
 use crate::cluster::admin;
 use crate::cluster::catalog::{self, Catalog, Collection, CollectionKind, Namespace, Sharded};
-use crate::cluster::deployment::{Deployment, Topology};
+use crate::cluster::deployment::{Deployment, Shard, Topology};
+use crate::cluster::retry::answered;
 use crate::codes;
 
 use crate::control::layout::chunks::{AT_START, Moves, ON_THE_FLY};
@@ -210,6 +211,36 @@ async fn shard(
     .await?;
     failpoint::hit("layout-sharded");
     Ok(())
+}
+
+/// Gives a sharded collection of the target the refined key of the source's, and its zones.
+pub async fn refine(target: &Deployment, collection: &Collection) -> Result<()> {
+    let (ns, Some(sharded)) = (&collection.ns, &collection.sharded) else {
+        return Ok(());
+    };
+    let there = catalog::read_one(target, ns).await?;
+    let key = there.and_then(|there| Some(there.sharded?.key));
+    if key.as_ref() != Some(&sharded.key) {
+        admin::refine_shard_key(&target.entry, ns, &sharded.key).await?;
+    }
+    zones::set(target, ns, &sharded.zones).await
+}
+
+/// A shard that holds a document of this name, orphans included. Not by the storage engine's
+/// own counts, which may be wrong after a crash.
+pub async fn holding<'a>(target: &'a Deployment, ns: &Namespace) -> Result<Option<&'a Shard>> {
+    for shard in &target.shards {
+        let documents = shard
+            .client
+            .database(&ns.db)
+            .collection::<RawDocumentBuf>(&ns.coll);
+        let first = documents.find_one(doc! {}).projection(doc! {"_id": 1});
+        let first = answered("the shard", async { Ok(first.await?) }).await?;
+        if first.is_some() {
+            return Ok(Some(shard));
+        }
+    }
+    Ok(None)
 }
 
 fn is_hashed(key: &RawDocument) -> bool {

@@ -44,6 +44,15 @@ impl Coordinator {
                     }
                     continue;
                 }
+                // It was sharded since, and the target's is to follow (`relaid`).
+                ToMake::Made if self.is_relaid(&collection, uuid) => {
+                    drop(turn);
+                    tokio::select! {
+                        () = freed => {}
+                        () = waits.closed() => {}
+                    }
+                    continue;
+                }
                 // A shard creates a collection, too, when it gets the first chunk of it.
                 ToMake::Made => owners::expect_same(self.laid_out().get(&uuid), &collection)?,
                 ToMake::Free if self.are_others_in_the_way(&collection).await? => {
@@ -64,6 +73,11 @@ impl Coordinator {
             ToMake::Free if state.has_elsewhere(collection) => ToMake::NameTaken,
             to_make => to_make,
         }
+    }
+
+    fn is_relaid(&self, now: &Collection, uuid: Uuid) -> bool {
+        let before = self.laid_out().remove(&uuid);
+        before.is_some_and(|before| owners::is_relaid(&before, now))
     }
 
     /// What a pair is told of a collection that is made. The caller has the turn.

@@ -339,7 +339,7 @@ pub(super) fn shard_index(deployment: &Deployment, id: &str) -> Result<usize> {
                 deployment.side
             ),
         )
-        .remedy("do not add or remove shards during a migration; start it again")
+        .remedy("shards are added after the cutover: drop what was made on it, remove it again (`removeShard`), and run the same command; or start over with all of them: `shardlift migrate --restart`")
     })
 }
 

@@ -16,7 +16,7 @@ use crate::cluster::catalog::Namespace;
 use crate::control::across::ddl::Coordinator;
 use crate::control::layout::listing;
 use crate::control::sides::Sides;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::pair::run::Pair;
 use crate::position::Position;
 
@@ -53,9 +53,21 @@ impl Relaid {
             };
             let mut of_pairs = pairs.iter().zip(&noted);
             if of_pairs.all(|(pair, note)| pair.has_all_of(uuid, *note)) {
-                coordinator.lay_out_again(*uuid, pairs).await?;
+                let laid_out = coordinator.lay_out_again(*uuid, pairs).await;
+                laid_out.map_err(for_now)?;
             }
         }
         Ok(())
+    }
+}
+
+/// What the target has may still become what is wanted: it is asked again.
+fn for_now(e: Error) -> Error {
+    match e.kind {
+        Kind::Refused => Error {
+            kind: Kind::Transient,
+            ..e
+        },
+        _ => e,
     }
 }

@@ -78,7 +78,8 @@ impl Watch {
                         Instant::now()
                     }
                 }
-                Err(e) if e.kind == Kind::Unsupported => return e,
+                // Also that there is a shard more.
+                Err(e) if matches!(e.kind, Kind::Unsupported | Kind::Refused) => return e,
                 Err(e) => {
                     run.obstacles.set(BLIND, blind(&e));
                     Instant::now()

@@ -34,6 +34,8 @@ use crate::control::layout::chunks::{AT_START, Moves, ON_THE_FLY};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 
+/// The option that says which fields are encrypted.
+const ENCRYPTED: &str = "encryptedFields";
 /// Collections made side by side.
 const CONCURRENCY: usize = 8;
 
@@ -143,9 +145,15 @@ async fn make(
     moves: &Moves,
 ) -> Result<()> {
     let ns = &collection.ns;
-    if let Some(refused) = series::refused(collection) {
-        let found = format!("{} is {refused}", ns.public());
-        return Err(Error::new(Kind::Unsupported, found));
+    if let Some(refused) = refused(collection) {
+        let found = format!(
+            "{} is {refused}, which this release cannot move",
+            ns.public()
+        );
+        return Err(Error::new(Kind::Unsupported, found).remedy(format!(
+            "drop {} on the source, and make it again after the cutover; then run the same `shardlift migrate`",
+            ns.public()
+        )));
     }
     let mut there = catalog::read_one(target, ns).await?;
     if there.is_none() {
@@ -259,6 +267,14 @@ fn same_or_refuse(wanted: &Collection, there: &Collection) -> Result<()> {
         return Ok(());
     };
     Err(exists(&wanted.ns, differs))
+}
+
+/// What cannot be laid out, in words; None for all else.
+pub fn refused(collection: &Collection) -> Option<&'static str> {
+    if collection.options.get_document(ENCRYPTED).is_ok() {
+        return Some("a collection of queryable encryption");
+    }
+    series::refused(collection)
 }
 
 /// True if two collections, or views, were created alike.

@@ -5,8 +5,8 @@
 use std::collections::BTreeSet;
 
 use crate::cluster::catalog::{Catalog, Collection, CollectionKind, Namespace};
+use crate::control::layout;
 use crate::control::layout::options::TEMPORARY;
-use crate::control::layout::series;
 use crate::control::validate::{Check, listed};
 
 pub(super) fn source_collections(catalog: &Catalog) -> Check {
@@ -116,9 +116,7 @@ fn unsupported(catalog: &Catalog, collection: &Collection) -> Option<String> {
     };
     let ns = &collection.ns;
     let series = ns.time_series();
-    let why = if collection.options.get_document("encryptedFields").is_ok() {
-        "queryable encryption"
-    } else if let Some(why) = series::refused(collection) {
+    let why = if let Some(why) = layout::refused(collection) {
         why
     } else if series.is_some_and(|series| !is_there(&series, CollectionKind::TimeSeries)) {
         "buckets without their time series"

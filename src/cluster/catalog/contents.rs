@@ -133,7 +133,7 @@ fn finished(indexes: &bson::RawArray) -> Result<Vec<RawDocumentBuf>> {
 
 async fn one_by_one(shard: &Shard) -> Result<Vec<Stored>> {
     let client = &shard.client;
-    let databases = listing::databases(shard).await?;
+    let databases = listing::databases(shard, None).await?;
     let listed = databases.into_iter().map(|database| async move {
         let listed = listing::collections(shard, &database.name, None).await?;
         Ok::<_, Error>(

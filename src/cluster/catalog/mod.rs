@@ -55,7 +55,26 @@ const READ_CONCURRENCY: usize = 16;
 /// # Errors
 /// `Transient` if databases or collections keep changing while it is read.
 pub async fn read(deployment: &Deployment) -> Result<Catalog> {
-    while_it_changes(|| read_once(deployment)).await
+    while_it_changes(|| read_once(deployment, None)).await
+}
+
+/// A catalog, and what could not be named in it.
+#[derive(Debug)]
+pub struct Named {
+    pub catalog: Catalog,
+    /// Databases, collections and views whose names are not UTF-8, in words.
+    pub unnamed: Vec<String>,
+}
+
+/// Like `read`, but what has a name that is not UTF-8 is left out, and told.
+pub async fn read_named(deployment: &Deployment) -> Result<Named> {
+    let read = || async {
+        let unnamed = listing::Unnamed::default();
+        let catalog = read_once(deployment, Some(&unnamed)).await?;
+        let unnamed = unnamed.into_inner().into_iter().collect();
+        Ok(Named { catalog, unnamed })
+    };
+    while_it_changes(read).await
 }
 
 /// Reads one collection by name, as a pair needs it for DDL on the fly. None if
@@ -261,11 +280,11 @@ async fn while_it_changes<T, F: Future<Output = Result<T>>>(read: impl Fn() -> F
     a_few_times(READ_ATTEMPTS_MAX, READ_RETRY_DELAY, again, read).await
 }
 
-async fn read_once(deployment: &Deployment) -> Result<Catalog> {
+async fn read_once(deployment: &Deployment, unnamed: Option<&listing::Unnamed>) -> Result<Catalog> {
     let databases = match deployment.topology {
         Topology::Sharded => sharding::databases(deployment, None).await?,
         // By the same client as all else: it may know of a later primary.
-        Topology::ReplicaSet => listing::databases(&deployment.shards[0]).await?,
+        Topology::ReplicaSet => listing::databases(&deployment.shards[0], unnamed).await?,
     };
     let mut rows: HashMap<String, Vec<ShardedRow>> = HashMap::new();
     for row in versions::sharded_rows(deployment, None).await? {
@@ -276,7 +295,11 @@ async fn read_once(deployment: &Deployment) -> Result<Catalog> {
         .map(|d| (d, rows.remove(&d.name).unwrap_or_default()))
         .collect();
     let per_database: Vec<Vec<Collection>> = stream::iter(work)
-        .map(|(database, rows)| collections_of(deployment, database, rows, None))
+        .map(|(database, rows)| async move {
+            let primary = &deployment.shards[database.primary];
+            let listed = listing::named(primary, &database.name, unnamed).await?;
+            collections_of(deployment, database, rows, listed).await
+        })
         .buffered(READ_CONCURRENCY)
         .try_collect()
         .await?;
@@ -307,21 +330,20 @@ async fn read_one_once(deployment: &Deployment, ns: &Namespace) -> Result<Option
         return Ok(None);
     };
     let rows = versions::sharded_rows(deployment, Some(ns)).await?;
-    Ok(collections_of(deployment, &database, rows, Some(&ns.coll))
-        .await?
-        .pop())
+    let primary = &deployment.shards[database.primary];
+    let listed = listing::collections(primary, &ns.db, Some(&ns.coll)).await?;
+    let found = collections_of(deployment, &database, rows, listed).await;
+    Ok(found?.pop())
 }
 
-/// The collections of one database (or the one of them named `only`), by its
-/// primary shard, put together with their sharding.
+/// The collections of one database, or some of them, as its primary shard lists them, put
+/// together with their sharding.
 async fn collections_of(
     deployment: &Deployment,
     database: &Database,
     rows: Vec<ShardedRow>,
-    only: Option<&str>,
+    listed: Vec<Listed>,
 ) -> Result<Vec<Collection>> {
-    let primary = &deployment.shards[database.primary];
-    let listed = listing::collections(primary, &database.name, only).await?;
     let mut by_name: HashMap<String, ShardedRow> =
         rows.into_iter().map(|r| (r.ns.coll.clone(), r)).collect();
     let mut found = Vec::new();

@@ -20,17 +20,28 @@ pub(super) fn source_collections(catalog: &Catalog) -> Check {
     let left_over: Vec<String> = left_over.map(|c| c.ns.to_string()).collect();
     if wrong.is_empty() && !left_over.is_empty() {
         let found = format!("{}; temporary: {}", counted(catalog), listed(&left_over));
-        return Check::warn(
+        let check = Check::warn(
             NAME,
             found,
             "left by an interrupted operation; the source drops them at its next election, the target keeps them as ordinary ones: drop them",
         );
+        return check.naming(&left_over);
     }
     Check::none_of(
         NAME,
         &wrong,
         counted(catalog),
         "this release cannot move them: move them by other means and drop them, or leave them out",
+    )
+}
+
+/// `unnamed`: what has a name that is not UTF-8, in words.
+pub(super) fn names(unnamed: &[String]) -> Check {
+    Check::none_of(
+        "names are UTF-8",
+        unnamed,
+        "of all databases, collections and views",
+        "rename them, or move them by other means and drop them: only UTF-8 names can be migrated",
     )
 }
 
@@ -57,6 +68,7 @@ pub(super) fn other_spellings(
             format!("the target holds {}", listed(&found)),
             "no server has two databases that differ only by case: drop or move these collections on the target",
         )
+        .naming(&found)
     })
 }
 
@@ -85,7 +97,8 @@ pub(super) fn target_empty(
                 listed(&respelled)
             ),
             "shardlift drops these empty databases when it makes the others; drop them yourself (`db.getSiblingDB(…).dropDatabase()`) if its user lacks the action dropDatabase",
-        );
+        )
+        .naming(&respelled);
     }
     if names.is_empty() {
         return Check::pass(NAME, "no collections");
@@ -95,6 +108,7 @@ pub(super) fn target_empty(
         format!("the target holds {}", listed(&names)),
         "give an empty target, or drop these databases there; after a cancelled run, start with --restart",
     )
+    .naming(&names)
 }
 
 /// A database of the target that a server takes for another spelling of one of the source's.

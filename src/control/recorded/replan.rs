@@ -64,16 +64,8 @@ pub async fn mark(
     collections: &[&CollectionState],
     (cut, at): (Cut, Option<Position>),
 ) -> Result<()> {
-    let planned = async |state: &CollectionState| {
-        let planned_at = at.unwrap_or(state.planned_at);
-        let planned = planned(source, state, cut).await?;
-        Ok(CollectionState {
-            planned_at,
-            ..planned
-        })
-    };
     let planned: Vec<CollectionState> = stream::iter(collections)
-        .map(|state| planned(state))
+        .map(|state| planned(source, state, (cut, at.unwrap_or(state.planned_at))))
         .buffered(CONCURRENCY)
         .try_collect()
         .await?;
@@ -81,14 +73,21 @@ pub async fn mark(
 }
 
 /// One that is renamed or dropped at the moment keeps its ranges: they are hints.
-async fn planned(source: &Shard, state: &CollectionState, cut: Cut) -> Result<CollectionState> {
+async fn planned(
+    source: &Shard,
+    state: &CollectionState,
+    (cut, planned_at): (Cut, Position),
+) -> Result<CollectionState> {
     let collection = state.collection();
-    let planned = prepare::planned(cut, source, &collection, true).await;
-    match planned {
-        Err(e) if e.kind == Kind::Server => Ok(CollectionState {
+    let planned = match prepare::planned(cut, source, &collection, true).await {
+        Err(e) if e.kind == Kind::Server => CollectionState {
             order: ScanOrder::Id,
             ..state.clone()
-        }),
-        planned => planned,
-    }
+        },
+        planned => planned?,
+    };
+    Ok(CollectionState {
+        planned_at,
+        ..planned
+    })
 }

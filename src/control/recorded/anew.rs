@@ -176,10 +176,16 @@ impl Anew<'_> {
 
     async fn drop_made(&self, gone: &CollectionState, there: &Catalog) -> Result<()> {
         let mut made = there.collections.iter();
-        match made.find(|c| c.uuid.is_some() && c.uuid == gone.target_uuid) {
-            Some(made) => drop_collection(self.target, made).await,
-            None => Ok(()),
+        let made = made.find(|c| c.uuid.is_some() && c.uuid == gone.target_uuid);
+        let Some(made) = made else {
+            return Ok(());
+        };
+        if let Some(series) = made.ns.time_series() {
+            // IMPORTANT: first: once its buckets are gone, nobody knows it.
+            self.drop_named(&series, CollectionKind::TimeSeries, there)
+                .await?;
         }
+        drop_collection(self.target, made).await
     }
 
     /// `planned_at` and `renamed_at`: positions up to which its entries are passed.
@@ -196,7 +202,11 @@ impl Anew<'_> {
             .flat_map(|s| &s.collections)
             .any(|c| !c.dead && Some(c.uuid) == collection.uuid && c.target_uuid.is_some());
         if !known {
-            self.drop_view(collection, there).await?;
+            if collection.primary == self.pair {
+                // A view of its name is one that the source has no longer.
+                let name = collection.ns.public();
+                self.drop_named(&name, CollectionKind::View, there).await?;
+            }
             self.join_zones(collection).await?;
             layout::create_collection(self.target, collection, &self.run.pairs).await?;
         }
@@ -231,18 +241,21 @@ impl Anew<'_> {
         layout::zones::join_those_of(&sharded.zones, on_source, self.target, of_run).await
     }
 
-    /// A view of its name is one that the source has no longer. Straight from this pair's
-    /// shard, where a late drop is waited for (R7); any other is told as being in the way.
-    async fn drop_view(&self, collection: &Collection, there: &Catalog) -> Result<()> {
-        let ns = collection.ns.public();
-        let is_it = |c: &&Collection| c.kind == CollectionKind::View && c.ns == ns;
-        if collection.primary != self.pair || !there.collections.iter().any(|c| is_it(&c)) {
+    /// Straight from this pair's shard, where a late drop is waited for (R7).
+    async fn drop_named(
+        &self,
+        ns: &Namespace,
+        kind: CollectionKind,
+        there: &Catalog,
+    ) -> Result<()> {
+        let mut found = there.collections.iter();
+        if !found.any(|c| c.kind == kind && c.ns == *ns) {
             return Ok(());
         }
         let drop = rawdoc! {"drop": ns.coll.as_str(), "writeConcern": {"w": "majority"}};
         match admin::run_once(&self.shard.client, &ns.db, &drop).await {
             Err(e) if e.code != Some(codes::NAMESPACE_NOT_FOUND) => {
-                Err(e.context(format_args!("dropping the view {ns} on the target")))
+                Err(e.context(format_args!("dropping {ns} on the target")))
             }
             _ => Ok(()),
         }

@@ -284,6 +284,85 @@ mod tests {
         );
     }
 
+    /// By `k`, and by `k` and `u`: as a server refines it, or with bounds of these values of `u`.
+    fn refined(chunks: &[(i32, usize)], version: MapVersion, at: [RawBson; 2]) -> Sharded {
+        let before = map(chunks, Some(version));
+        let [within, last] = at;
+        let longer = |bound: &RawDocument, is_max: bool| {
+            let mut longer = bound.to_owned();
+            let is_last = is_max && matches!(bound.get("k"), Ok(Some(bson::RawBsonRef::MaxKey)));
+            let value = if is_last {
+                last.clone()
+            } else {
+                within.clone()
+            };
+            longer.append(bson::cstr!("u"), value);
+            longer
+        };
+        let chunks = before.chunks.iter().map(|chunk| Chunk {
+            min: longer(&chunk.min, false),
+            max: longer(&chunk.max, true),
+            shard: chunk.shard,
+        });
+        Sharded {
+            key: rawdoc! { "k": 1, "u": 1 },
+            chunks: chunks.collect(),
+            ..before.clone()
+        }
+    }
+
+    #[test]
+    fn a_refined_key_gives_no_document_another_owner() {
+        const BEFORE: &[(i32, usize)] = &[(0, 0), (5, 1)];
+        let (min, max) = (RawBson::MinKey, RawBson::MaxKey);
+        let usual = || [min.clone(), max.clone()];
+        let was = version(1, 2, 100);
+        let again = |major, moved_at| version(2, major, moved_at);
+        let split = &[(0, 0), (5, 1), (9, 1)];
+        let rows = [
+            (
+                "as a server does it",
+                refined(BEFORE, again(2, 100), usual()),
+                true,
+            ),
+            ("and split", refined(split, again(2, 100), usual()), true),
+            (
+                "and moved away and back",
+                refined(BEFORE, again(4, 101), usual()),
+                false,
+            ),
+            (
+                "and moved",
+                refined(&[(0, 1), (5, 1)], again(3, 101), usual()),
+                false,
+            ),
+            (
+                "bounds within what had one owner",
+                refined(BEFORE, again(2, 100), [RawBson::Int32(3), max.clone()]),
+                false,
+            ),
+            (
+                "not to the end",
+                refined(BEFORE, again(2, 100), [min.clone(), min.clone()]),
+                false,
+            ),
+            ("nothing", map(BEFORE, Some(again(2, 100))), false),
+        ];
+        for (what, now, expect) in rows {
+            let before = map(BEFORE, Some(was));
+            let found = is_refined((&before.key, &intervals(&before)), Some(was), &now);
+            assert_eq!(found, expect, "{what}");
+        }
+        let mut other = refined(BEFORE, again(2, 100), usual());
+        other.key = rawdoc! { "k": "hashed", "u": 1 };
+        let before = map(BEFORE, Some(was));
+        assert!(!is_refined(
+            (&before.key, &intervals(&before)),
+            Some(was),
+            &other
+        ));
+    }
+
     #[test]
     fn a_drop_under_way_is_no_change_of_owners() {
         let collection = |primary: usize, owner: Option<usize>| Collection {

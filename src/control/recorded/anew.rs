@@ -207,7 +207,10 @@ impl Anew<'_> {
                 let name = collection.ns.public();
                 self.drop_named(&name, CollectionKind::View, there).await?;
             }
-            self.join_zones(collection).await?;
+            let runs = RunStore::new(recorded::first(self.target));
+            // IMPORTANT: first: a wipe must know it.
+            runs.add_making(&collection.ns).await?;
+            self.join_zones(collection, &runs).await?;
             layout::create_collection(self.target, collection, &self.run.pairs).await?;
         }
         let target_uuid = catalog::local_uuid(self.shard, &collection.ns)
@@ -231,13 +234,12 @@ impl Anew<'_> {
             .map(drop)
     }
 
-    async fn join_zones(&self, collection: &Collection) -> Result<()> {
+    async fn join_zones(&self, collection: &Collection, runs: &RunStore) -> Result<()> {
         let Some(sharded) = &collection.sharded else {
             return Ok(());
         };
         let on_source = catalog::shard_zones(self.source).await?;
-        let runs = RunStore::new(recorded::first(self.target));
-        let of_run = (&self.run.pairs[..], &runs);
+        let of_run = (&self.run.pairs[..], runs);
         layout::zones::join_those_of(&sharded.zones, on_source, self.target, of_run).await
     }
 

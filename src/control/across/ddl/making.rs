@@ -11,8 +11,9 @@ use crate::control::across::ddl::{Coordinator, POLL, State};
 use crate::control::across::rendezvous::ToMake;
 use crate::control::layout;
 use crate::control::layout::{databases, laid_out, owners};
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::failpoint;
+use crate::pair::ddl::entry::SHARDED_RENAMED;
 use crate::pair::ddl::request::{Created, Creation};
 
 impl Coordinator {
@@ -55,6 +56,12 @@ impl Coordinator {
                 }
                 // A shard creates a collection, too, when it gets the first chunk of it.
                 ToMake::Made => owners::expect_same(self.laid_out().get(&uuid), &collection)?,
+                ToMake::Free if self.made().contains_key(&uuid) => {
+                    let ns = &collection.ns;
+                    let found =
+                        format!("{ns} was sharded on the source during the run, and renamed");
+                    return Err(Error::new(Kind::Unsupported, found).remedy(SHARDED_RENAMED));
+                }
                 ToMake::Free if self.are_others_in_the_way(&collection).await? => {
                     drop(turn);
                     tokio::time::sleep(POLL).await;

@@ -212,13 +212,15 @@ impl Tail {
         let tracked = |uuid| self.gate.lock().tracked(&uuid).cloned();
         let tracked = entry.uuid.and_then(tracked);
         let dropped = dropped_by(&meaning);
+        let is_past = tracked
+            .as_ref()
+            .is_some_and(|tracked| tracked.is_past(entry.position));
         let ddl = match self.asked_for(entry, meaning, tracked.as_deref()) {
             // What cannot be followed stops nothing where the copy has it. What else it did counts.
-            Err(_) if tracked.is_some_and(|tracked| tracked.is_past(entry.position)) => dropped
-                .map(|uuid| Ddl::Drop {
-                    uuid,
-                    position: entry.position,
-                }),
+            Err(_) if is_past => {
+                let position = entry.position;
+                dropped.map(|uuid| Ddl::Drop { uuid, position })
+            }
             ddl => ddl?,
         };
         if let Some(ddl) = ddl {

@@ -33,7 +33,10 @@ pub(super) fn meaning_to<'a>(
         let matters = is_ours || scope.concerns(entry.database(), name);
         return Ok(matters.then_some(meaning));
     };
-    if is_in(from, RESHARDING) && has(scope, to) {
+    if is_in(from, RESHARDING) && !has(scope, to) {
+        return Ok(None);
+    }
+    if is_in(from, RESHARDING) {
         let what = format!("the end of a resharding (`reshardCollection`) of {to}");
         return Err(entry.unsupported(&what).remedy(RESHARDED));
     }

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::process::{Command, Output};
 
-use bson::{RawDocumentBuf, doc, rawdoc};
+use bson::{RawDocumentBuf, doc};
 use loadgen::cluster::{ReplicaSet, ReplicaSetOptions};
 use mongodb::Client;
 use mongodb::options::ClientOptions;
@@ -226,14 +226,16 @@ async fn the_command_shows_every_check_by_group_also_where_one_side_is_away() {
     assert!(table.contains("  FAILED     target reached: "), "{table}");
 }
 
-/// `create` with a name of these bytes.
+/// Makes a collection with a name of these bytes. The driver would read that of `create`.
 async fn create_named(client: &Client, name: &[u8]) {
-    let mut bytes = rawdoc! {"create": "x".repeat(name.len())}.into_bytes();
+    let create = doc! {"op": "c", "ns": "shop.$cmd", "o": {"create": "x".repeat(name.len())}};
+    let apply = RawDocumentBuf::try_from(&doc! {"applyOps": [create]}).unwrap();
+    let mut bytes = apply.into_bytes();
     let at = bytes.windows(2).position(|pair| pair == b"xx");
     let at = at.expect("the name");
     bytes[at..at + name.len()].copy_from_slice(name);
-    let create = RawDocumentBuf::from_bytes(bytes).unwrap();
-    let made = client.database("shop").run_raw_command(create).await;
+    let apply = RawDocumentBuf::from_bytes(bytes).unwrap();
+    let made = client.database("admin").run_raw_command(apply).await;
     made.unwrap();
 }
 

@@ -14,7 +14,8 @@ pub mod sharding;
 pub mod versions;
 
 pub use collection::{
-    Catalog, Chunk, Collection, CollectionKind, Database, MapVersion, Namespace, Sharded, Zone,
+    Catalog, Chunk, Collection, CollectionKind, Database, MapVersion, Named, Namespace, Sharded,
+    Zone,
 };
 pub use listing::{
     called_now, indexes, indexes_and_builds_of, indexes_of, local_names, local_uuids, name_of,
@@ -56,14 +57,6 @@ const READ_CONCURRENCY: usize = 16;
 /// `Transient` if databases or collections keep changing while it is read.
 pub async fn read(deployment: &Deployment) -> Result<Catalog> {
     while_it_changes(|| read_once(deployment, None)).await
-}
-
-/// A catalog, and what could not be named in it.
-#[derive(Debug)]
-pub struct Named {
-    pub catalog: Catalog,
-    /// Databases, collections and views whose names are not UTF-8, in words.
-    pub unnamed: Vec<String>,
 }
 
 /// Like `read`, but what has a name that is not UTF-8 is left out, and told.

@@ -146,14 +146,8 @@ async fn make(
 ) -> Result<()> {
     let ns = &collection.ns;
     if let Some(refused) = refused(collection) {
-        let found = format!(
-            "{} is {refused}, which this release cannot move",
-            ns.public()
-        );
-        return Err(Error::new(Kind::Unsupported, found).remedy(format!(
-            "drop {} on the source, and make it again after the cutover; then run the same `shardlift migrate`",
-            ns.public()
-        )));
+        let found = format!("{} is {refused}", ns.public());
+        return Err(Error::new(Kind::Unsupported, found));
     }
     let mut there = catalog::read_one(target, ns).await?;
     if there.is_none() {

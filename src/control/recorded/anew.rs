@@ -150,10 +150,20 @@ impl Anew<'_> {
             );
         }
         match self.only {
-            Some(ns) if changes.are_none() => refused(
-                format!("the recorded run has no {ns} on source shard {shard}, nor has that shard"),
-                "check --ns; without it all collections of the shard are copied again",
-            ),
+            Some(ns) if changes.are_none() => {
+                let by = if self.source.scope.renames().are_none() {
+                    ""
+                } else {
+                    ", which is a name on the target"
+                };
+                let remedy = format!(
+                    "check --ns{by}; without it all collections of the shard are copied again"
+                );
+                let found = format!(
+                    "the recorded run has no {ns} on source shard {shard}, nor has that shard"
+                );
+                refused(found, &remedy)
+            }
             _ => Ok(()),
         }
     }

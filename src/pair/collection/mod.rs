@@ -88,6 +88,8 @@ pub enum Sharding {
 #[derive(Debug)]
 pub struct Tracked {
     pub uuid: Uuid,
+    /// The source's database, in which it stays: its UUID is looked for there.
+    pub source_db: String,
     names: Mutex<Names>,
     pub traits: Traits,
     pub order: ScanOrder,
@@ -148,6 +150,7 @@ impl Tracked {
     pub fn called(uuid: Uuid, names: Names, traits: Traits) -> Self {
         Tracked {
             uuid,
+            source_db: names.log.db.clone(),
             names: Mutex::new(names),
             traits,
             order: ScanOrder::Id,
@@ -174,12 +177,17 @@ impl Tracked {
         Tracked { order, ..self }
     }
 
+    /// The source has it in this database.
+    pub fn in_database(self, source_db: String) -> Self {
+        Tracked { source_db, ..self }
+    }
+
     /// Its name on the target.
     pub fn ns(&self) -> Namespace {
         self.names.lock().target.clone()
     }
 
-    /// Its name by the log, as it is now.
+    /// Its name by the log, as it is now; as the target would have it.
     pub fn logged_ns(&self) -> Namespace {
         self.names.lock().log.clone()
     }

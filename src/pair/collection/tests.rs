@@ -1,4 +1,4 @@
-//! Commands on several collections at a time.
+//! Commands on several collections at once.
 
 use super::*;
 

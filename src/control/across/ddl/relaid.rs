@@ -70,6 +70,7 @@ impl Coordinator {
     /// The caller has the turn.
     async fn lay_out_as(&self, before: &Collection, now: &Collection) -> Result<()> {
         let (ns, target) = (&now.ns, &self.sides.target);
+        self.expect_movable(now)?;
         let ranges = now.sharded.iter().flat_map(|sharded| &sharded.zones);
         self.join_zones(&ranges.cloned().collect::<Vec<_>>())
             .await?;

@@ -229,6 +229,7 @@ mod tests {
             target: ids("b"),
             pairs: vec![1, 0],
             expiry_never: None,
+            scope: Default::default(),
         }
     }
 

@@ -50,6 +50,8 @@ pub const NAMES: &[&str] = &[
     "rename-recorded",
     "modified",
     "views-followed",
+    "relaid",
+    "relaid-recorded",
     "spool-rotated",
     "cutover-proven",
     "cutover-finishing",

@@ -4,6 +4,7 @@
 mod met_again;
 pub(crate) mod options;
 pub(crate) mod renames;
+mod sharding;
 pub(crate) mod views;
 
 use bson::{Document, doc};

@@ -82,6 +82,7 @@ pub(crate) fn collection(name: &str, units: Vec<UnitState>) -> CollectionState {
         target_version: None,
         ns: ns(name),
         renamed_at: at(7, 1),
+        planned_at: at(8, 2),
         options: RawDocumentBuf::new(),
         primary: 0,
         sharded: None,

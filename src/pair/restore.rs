@@ -78,7 +78,8 @@ fn track(state: &CollectionState, now: Now<'_>) -> Result<Arc<Tracked>> {
     let names = Names::new(state.ns.clone(), state.renamed_at);
     let tracked = Tracked::called(state.uuid, names, Traits::of(&state.options))
         .in_database(state.ns.own(now.scope).db)
-        .scanned(state.order);
+        .scanned(state.order)
+        .planned(state.planned_at);
     if let Some(sharded) = &state.sharded {
         tracked.own(Ownership::of(sharded, now.shard)?);
     }

@@ -152,6 +152,9 @@ pub struct CollectionState {
     /// Position of the newest rename that made it `ns`: older ones are not made again. Zero if
     /// it never was renamed since it is known.
     pub renamed_at: Position,
+    /// Position at which it was planned anew: its copy has all up to there, and entries up to
+    /// there are passed. Zero if it is of the plan, or was created since.
+    pub planned_at: Position,
     /// The options that `listCollections` gives, without `uuid`.
     pub options: RawDocumentBuf,
     /// Index of the database's primary source shard.
@@ -245,6 +248,7 @@ impl CollectionState {
             target_version: None,
             ns: collection.ns.clone(),
             renamed_at: Position::default(),
+            planned_at: Position::default(),
             options: collection.options.clone(),
             primary: collection.primary,
             sharded: collection.sharded.as_ref().map(per_owner),
@@ -285,6 +289,7 @@ impl CollectionState {
             target_version: None,
             ns: ns.clone(),
             renamed_at: Position::default(),
+            planned_at: Position::default(),
             options: RawDocumentBuf::new(),
             primary: 0,
             sharded: None,

@@ -227,6 +227,7 @@ pub(super) fn planned(
         target_uuid: Some(target_uuid),
         ns: namespace(name),
         renamed_at: Position::default(),
+        planned_at: Position::default(),
         options,
         primary: pair,
         sharded: None,

@@ -80,6 +80,14 @@ pub struct Catalog {
     pub shard_zones: Vec<Vec<String>>,
 }
 
+/// A catalog, and what could not be named in it.
+#[derive(Debug)]
+pub struct Named {
+    pub catalog: Catalog,
+    /// Databases, collections and views whose names are not UTF-8, in words.
+    pub unnamed: Vec<String>,
+}
+
 #[derive(Debug, Clone)]
 pub struct Database {
     pub name: String,

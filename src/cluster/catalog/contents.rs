@@ -132,7 +132,7 @@ fn finished(indexes: &bson::RawArray) -> Result<Vec<RawDocumentBuf>> {
 }
 
 async fn one_by_one(shard: &Shard) -> Result<Vec<Stored>> {
-    let databases = listing::databases(shard).await?;
+    let databases = listing::databases(shard, None).await?;
     let listed = databases.into_iter().map(|database| async move {
         let listed = named::collections(shard, &database.name, None).await?;
         Ok::<_, Error>(

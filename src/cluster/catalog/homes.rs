@@ -76,7 +76,7 @@ async fn one_of(deployment: &Deployment, name: &str, one: Home, other: Home) -> 
 async fn has_any_for(deployment: &Deployment, name: &str, home: &Home) -> Result<bool> {
     let (scope, own) = (&deployment.scope, &home.own);
     let client = &deployment.shards[home.primary].client;
-    let listed = listing::collections_in(scope, client, own, None).await?;
+    let listed = listing::collections_in(scope, client, (own, None), None).await?;
     let mut named = listed.iter().map(|listed| scope.named(own, &listed.name));
     Ok(named.any(|named| named.is_none_or(|(db, _)| db == name)))
 }

@@ -8,6 +8,7 @@ use std::fmt;
 use bson::{Bson, Document, RawDocument, RawDocumentBuf, Uuid, doc};
 use futures_util::TryStreamExt;
 use mongodb::Client;
+use parking_lot::Mutex;
 
 use crate::bson::element::{document, elements, elements_of, field, string};
 use crate::cluster::catalog::{CollectionKind, Database, Namespace, index};
@@ -30,17 +31,21 @@ pub(super) struct Listed {
     pub(super) options: RawDocumentBuf,
 }
 
+/// Names that are not UTF-8, in words. Whoever gives none wants an error for the first.
+pub(super) type Unnamed = Mutex<BTreeSet<String>>;
+
 /// Databases of a replica set that may be in its scope, by the run's names.
-pub(super) async fn databases(shard: &Shard) -> Result<Vec<Database>> {
+pub(super) async fn databases(shard: &Shard, unnamed: Option<&Unnamed>) -> Result<Vec<Database>> {
     let client = &shard.client;
     let named = answered("the server", async {
         Ok(client.list_database_names().await?)
     })
     .await;
-    let mut names = match named {
-        Ok(names) => names,
-        Err(e) if e.kind == Kind::Transient => return Err(e),
-        Err(e) => return Err(unreadable(client).await.unwrap_or(e)),
+    let mut names = match (named, unnamed) {
+        (Ok(names), _) => names,
+        (Err(e), _) if e.kind == Kind::Transient => return Err(e),
+        // The driver does not say which name it cannot read.
+        (Err(e), unnamed) => readable(client, unnamed).await.unwrap_or(Err(e))?,
     };
     names.retain(|name| shard.scope.may_have_in(name));
     let names = names
@@ -53,8 +58,8 @@ pub(super) async fn databases(shard: &Shard) -> Result<Vec<Database>> {
         .collect())
 }
 
-/// The driver does not say which name it cannot read.
-async fn unreadable(client: &Client) -> Option<Error> {
+/// Names of the databases that can be read. None if the server does not list them so.
+async fn readable(client: &Client, unnamed: Option<&Unnamed>) -> Option<Result<Vec<String>>> {
     let all = doc! {"aggregate": 1, "pipeline": [{"$listCatalog": {}}, {"$project": {"db": 1}}], "cursor": {}};
     let rows = async {
         let cursor = client.database("admin").run_cursor_command(all).await?;
@@ -64,26 +69,51 @@ async fn unreadable(client: &Client) -> Option<Error> {
             .await?)
     };
     let rows = answered("the server", rows).await.ok()?;
-    rows.iter()
-        .find_map(|row| text("a database", row, "db").err())
+    let names = rows.iter().map(|row| text("a database", row, "db"));
+    let names: Result<Vec<Option<String>>> = names.map(|name| noted(name, unnamed)).collect();
+    let unique = |names: Vec<Option<String>>| {
+        let names: BTreeSet<String> = names.into_iter().flatten().collect();
+        names.into_iter().collect()
+    };
+    Some(names.map(unique))
 }
 
-/// Collections and views of database `db`, by the server's own names.
+/// None for what has no name that is UTF-8, once that is noted.
+fn noted<T>(parsed: Result<T>, unnamed: Option<&Unnamed>) -> Result<Option<T>> {
+    match (parsed, unnamed) {
+        (Err(e), Some(unnamed)) if e.kind == Kind::Refused => {
+            unnamed.lock().insert(e.message);
+            Ok(None)
+        }
+        (parsed, _) => parsed.map(Some),
+    }
+}
+
+/// Collections and views of database `db`, by the server's own names. `unnamed`: what has no
+/// name that is UTF-8 is left out, and noted there.
 pub(super) async fn collections_in(
     scope: &Scope,
     client: &Client,
-    db: &str,
-    only: Option<&str>,
+    (db, only): (&str, Option<&str>),
+    unnamed: Option<&Unnamed>,
 ) -> Result<Vec<Listed>> {
     let mut command = doc! {"listCollections": 1};
     if let Some(name) = only {
         command.insert("filter", doc! {"name": name});
     }
-    let listed = listed(client, db, command).await?.into_iter();
+    let lines = lines(client, db, command).await?;
+    let listed = lines.iter().map(|line| noted(parse(db, line), unnamed));
+    let listed: Vec<Option<Listed>> = listed.collect::<Result<_>>()?;
+    let listed = listed.into_iter().flatten();
     Ok(listed.filter(|l| scope.has(db, &l.name)).collect())
 }
 
 async fn listed(client: &Client, db: &str, command: Document) -> Result<Vec<Listed>> {
+    let lines = lines(client, db, command).await?;
+    lines.iter().map(|line| parse(db, line)).collect()
+}
+
+async fn lines(client: &Client, db: &str, command: Document) -> Result<Vec<RawDocumentBuf>> {
     let lines = async {
         let cursor = client.database(db).run_cursor_command(command).await?;
         Ok(cursor
@@ -91,8 +121,7 @@ async fn listed(client: &Client, db: &str, command: Document) -> Result<Vec<List
             .try_collect::<Vec<RawDocumentBuf>>()
             .await?)
     };
-    let lines = answered("listing collections", lines).await?;
-    lines.iter().map(|line| parse(db, line)).collect()
+    answered("listing collections", lines).await
 }
 
 /// Options of the collection with this UUID, whatever its name; None if there is none. `db`:

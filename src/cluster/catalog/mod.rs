@@ -18,10 +18,12 @@ pub mod sharding;
 pub mod versions;
 
 pub use collection::{
-    Catalog, Chunk, Collection, CollectionKind, Database, MapVersion, Namespace, Sharded, Zone,
+    Catalog, Chunk, Collection, CollectionKind, Database, MapVersion, Named, Namespace, Sharded,
+    Zone,
 };
 pub use listing::{indexes, indexes_and_builds_of, indexes_of, name_of, options_of};
 pub use named::{called_now, local_names, local_uuids};
+pub use sharding::{all_zones, zones_of};
 
 use std::collections::HashMap;
 use std::fmt;
@@ -57,7 +59,18 @@ const READ_CONCURRENCY: usize = 16;
 /// # Errors
 /// `Transient` if databases or collections keep changing while it is read.
 pub async fn read(deployment: &Deployment) -> Result<Catalog> {
-    while_it_changes(|| read_once(deployment)).await
+    while_it_changes(|| read_once(deployment, None)).await
+}
+
+/// Like `read`, but what has a name that is not UTF-8 is left out, and told.
+pub async fn read_named(deployment: &Deployment) -> Result<Named> {
+    let read = || async {
+        let unnamed = listing::Unnamed::default();
+        let catalog = read_once(deployment, Some(&unnamed)).await?;
+        let unnamed = unnamed.into_inner().into_iter().collect();
+        Ok(Named { catalog, unnamed })
+    };
+    while_it_changes(read).await
 }
 
 /// Reads one collection by name, as a pair needs it for DDL on the fly. None if
@@ -167,7 +180,8 @@ pub async fn holds_any(deployment: &Deployment, db: &str) -> Result<bool> {
 pub async fn holds_unsharded(deployment: &Deployment, db: &str, primary: usize) -> Result<bool> {
     let shard = &deployment.shards[primary];
     // Whatever the run is about.
-    let listed = listing::collections_in(&Scope::default(), &shard.client, db, None).await?;
+    let listed =
+        listing::collections_in(&Scope::default(), &shard.client, (db, None), None).await?;
     let held = listed
         .iter()
         .filter(|listed| listed.kind != CollectionKind::View);
@@ -219,18 +233,6 @@ async fn sharding_once(deployment: &Deployment) -> Result<Sharding> {
     })
 }
 
-/// Zone ranges of one name, whether there is such a collection or not.
-pub async fn zones_of(deployment: &Deployment, ns: &Namespace) -> Result<Vec<Zone>> {
-    let own = ns.own(&deployment.scope);
-    let mut zones = sharding::zones(deployment, Some(&own)).await?;
-    Ok(zones.remove(&own.to_string()).unwrap_or_default())
-}
-
-/// All zone ranges there are.
-pub async fn all_zones(deployment: &Deployment) -> Result<Vec<(Namespace, Zone)>> {
-    sharding::all_zones(deployment).await
-}
-
 /// How much a collection holds on one shard, orphans included.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Estimate {
@@ -273,11 +275,11 @@ async fn while_it_changes<T, F: Future<Output = Result<T>>>(read: impl Fn() -> F
     a_few_times(READ_ATTEMPTS_MAX, READ_RETRY_DELAY, again, read).await
 }
 
-async fn read_once(deployment: &Deployment) -> Result<Catalog> {
+async fn read_once(deployment: &Deployment, unnamed: Option<&listing::Unnamed>) -> Result<Catalog> {
     let databases = match deployment.topology {
         Topology::Sharded => homes::databases(deployment, None).await?,
         // By the same client as all else: it may know of a later primary.
-        Topology::ReplicaSet => listing::databases(&deployment.shards[0]).await?,
+        Topology::ReplicaSet => listing::databases(&deployment.shards[0], unnamed).await?,
     };
     let mut rows: HashMap<String, Vec<ShardedRow>> = HashMap::new();
     for row in versions::sharded_rows(deployment, None).await? {
@@ -288,7 +290,11 @@ async fn read_once(deployment: &Deployment) -> Result<Catalog> {
         .map(|d| (d, rows.remove(&d.name).unwrap_or_default()))
         .collect();
     let per_database: Vec<Vec<Collection>> = stream::iter(work)
-        .map(|(database, rows)| collections_of(deployment, database, rows, None))
+        .map(|(database, rows)| async move {
+            let primary = &deployment.shards[database.primary];
+            let listed = named::readable(primary, &database.name, unnamed).await?;
+            collections_of(deployment, database, rows, listed).await
+        })
         .buffered(READ_CONCURRENCY)
         .try_collect()
         .await?;
@@ -319,21 +325,20 @@ async fn read_one_once(deployment: &Deployment, ns: &Namespace) -> Result<Option
         return Ok(None);
     };
     let rows = versions::sharded_rows(deployment, Some(ns)).await?;
-    Ok(collections_of(deployment, &database, rows, Some(&ns.coll))
-        .await?
-        .pop())
+    let primary = &deployment.shards[database.primary];
+    let listed = named::collections(primary, &ns.db, Some(&ns.coll)).await?;
+    let found = collections_of(deployment, &database, rows, listed).await;
+    Ok(found?.pop())
 }
 
-/// The collections of one database (or the one of them named `only`), by its
-/// primary shard, put together with their sharding.
+/// The collections of one database, or some of them, as its primary shard lists them, put
+/// together with their sharding.
 async fn collections_of(
     deployment: &Deployment,
     database: &Database,
     rows: Vec<ShardedRow>,
-    only: Option<&str>,
+    listed: Vec<Listed>,
 ) -> Result<Vec<Collection>> {
-    let primary = &deployment.shards[database.primary];
-    let listed = named::collections(primary, &database.name, only).await?;
     let mut by_name: HashMap<String, ShardedRow> =
         rows.into_iter().map(|r| (r.ns.coll.clone(), r)).collect();
     let mut found = Vec::new();

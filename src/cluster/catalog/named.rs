@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 
 use bson::Uuid;
 
-use crate::cluster::catalog::listing::{self, Listed};
+use crate::cluster::catalog::listing::{self, Listed, Unnamed};
 use crate::cluster::catalog::{Namespace, rewritten};
 use crate::cluster::deployment::Shard;
 use crate::error::Result;
@@ -27,7 +27,7 @@ pub async fn local_names(
     let mut names = HashMap::new();
     for database in databases {
         // IMPORTANT: no more than names. A view that the target cannot have ends no attempt.
-        for Named { ns, listed, .. } in named(shard, database, None).await? {
+        for Named { ns, listed, .. } in named(shard, database, None, None).await? {
             names.extend(listed.uuid.map(|uuid| (uuid, ns)));
         }
     }
@@ -41,6 +41,19 @@ pub(super) async fn collections(
     db: &str,
     only: Option<&str>,
 ) -> Result<Vec<Listed>> {
+    by_run(shard, named(shard, db, only, None).await?)
+}
+
+/// As `collections`, all of the database, without what has no name that is UTF-8: that is noted.
+pub(super) async fn readable(
+    shard: &Shard,
+    db: &str,
+    unnamed: Option<&Unnamed>,
+) -> Result<Vec<Listed>> {
+    by_run(shard, named(shard, db, None, unnamed).await?)
+}
+
+fn by_run(shard: &Shard, named: Vec<Named>) -> Result<Vec<Listed>> {
     let renamed = |Named { own, ns, listed }: Named| {
         let options = rewritten::options(&shard.scope, &own, &ns, &listed.options)?;
         let name = ns.coll;
@@ -50,8 +63,7 @@ pub(super) async fn collections(
             ..listed
         })
     };
-    let named = named(shard, db, only).await?.into_iter();
-    named.map(renamed).collect()
+    named.into_iter().map(renamed).collect()
 }
 
 /// What the server lists, and the run's name of it.
@@ -63,7 +75,12 @@ struct Named {
 }
 
 /// As `collections`, with all that is listed as the server has it.
-async fn named(shard: &Shard, db: &str, only: Option<&str>) -> Result<Vec<Named>> {
+async fn named(
+    shard: &Shard,
+    db: &str,
+    only: Option<&str>,
+    unnamed: Option<&Unnamed>,
+) -> Result<Vec<Named>> {
     let scope = &shard.scope;
     let mut found = Vec::new();
     for own in scope.own_databases(db) {
@@ -72,7 +89,7 @@ async fn named(shard: &Shard, db: &str, only: Option<&str>) -> Result<Vec<Named>
             continue;
         }
         let one = one.as_ref().map(|(_, coll)| coll.as_str());
-        for listed in listing::collections_in(scope, &shard.client, &own, one).await? {
+        for listed in listing::collections_in(scope, &shard.client, (&own, one), unnamed).await? {
             let ns = Namespace::named(scope, &own, &listed.name)?;
             // Nothing of the source may have the name `only`.
             if ns.db == db && only.is_none_or(|only| ns.coll == only) {
@@ -90,7 +107,7 @@ async fn named(shard: &Shard, db: &str, only: Option<&str>) -> Result<Vec<Named>
 /// `Refused` if it has a name by now that is another's.
 pub async fn called_now(shard: &Shard, ns: &Namespace, uuid: Uuid) -> Result<Option<Namespace>> {
     // One that is listed by its name is found at once, whatever else its database holds.
-    let listed = named(shard, &ns.db, Some(&ns.coll)).await?;
+    let listed = named(shard, &ns.db, Some(&ns.coll), None).await?;
     if listed.iter().any(|named| named.listed.uuid == Some(uuid)) {
         return Ok(Some(ns.clone()));
     }
@@ -102,5 +119,5 @@ pub async fn called_now(shard: &Shard, ns: &Namespace, uuid: Uuid) -> Result<Opt
 
 /// The shard lists something that the run knows in `db`.
 pub(super) async fn holds_any(shard: &Shard, db: &str) -> Result<bool> {
-    Ok(!named(shard, db, None).await?.is_empty())
+    Ok(!named(shard, db, None, None).await?.is_empty())
 }

@@ -222,7 +222,17 @@ pub(super) async fn zones(
     Ok(zones)
 }
 
-pub(super) async fn all_zones(deployment: &Deployment) -> Result<Vec<(Namespace, Zone)>> {
+/// Zone ranges of one name, the run's, whether there is such a collection or not.
+pub async fn zones_of(deployment: &Deployment, ns: &Namespace) -> Result<Vec<Zone>> {
+    let own = ns.own(&deployment.scope);
+    let found = zones(deployment, Some(&own))
+        .await?
+        .remove(&own.to_string());
+    Ok(found.unwrap_or_default())
+}
+
+/// All zone ranges there are, by the names that the deployment has.
+pub async fn all_zones(deployment: &Deployment) -> Result<Vec<(Namespace, Zone)>> {
     let mut all = Vec::new();
     for (name, zones) in zones(deployment, None).await? {
         let (db, coll) = name
@@ -331,7 +341,7 @@ pub(super) fn shard_index(deployment: &Deployment, id: &str) -> Result<usize> {
                 deployment.side
             ),
         )
-        .remedy("do not add or remove shards during a migration; start it again")
+        .remedy("shards are added after the cutover: drop what was made on it, remove it again (`removeShard`), and run the same command; or start over with all of them: `shardlift migrate --restart`")
     })
 }
 

@@ -8,4 +8,5 @@ pub mod rendezvous;
 pub mod ddl;
 pub mod views;
 pub mod forget;
+pub mod relaid;
 pub mod watch;

@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 
 use crate::cluster::catalog::{Catalog, Collection, CollectionKind, Namespace};
+use crate::control::layout;
 use crate::control::layout::options::TEMPORARY;
 use crate::control::validate::{Check, listed};
 use crate::scope::Scope;
@@ -25,17 +26,28 @@ pub(super) fn source_collections(catalog: &Catalog, scope: &Scope) -> Check {
     let left_over: Vec<String> = left_over.map(|c| c.ns.own(scope).to_string()).collect();
     if wrong.is_empty() && !left_over.is_empty() {
         let found = format!("{}; temporary: {}", counted(catalog), listed(&left_over));
-        return Check::warn(
+        let check = Check::warn(
             NAME,
             found,
             "left by an interrupted operation; the source drops them at its next election, the target keeps them as ordinary ones: drop them",
         );
+        return check.naming(&left_over);
     }
     Check::none_of(
         NAME,
         &wrong,
         counted(catalog),
         "this release cannot move them: move them by other means and drop them, or leave them out",
+    )
+}
+
+/// `unnamed`: what has a name that is not UTF-8, in words.
+pub(super) fn names(unnamed: &[String]) -> Check {
+    Check::none_of(
+        "names are UTF-8",
+        unnamed,
+        "of all databases, collections and views",
+        "rename them, or move them by other means and drop them: only UTF-8 names can be migrated",
     )
 }
 
@@ -62,6 +74,7 @@ pub(super) fn other_spellings(
             format!("the target holds {}", listed(&found)),
             "no server has two databases that differ only by case: drop or move these collections on the target",
         )
+        .naming(&found)
     })
 }
 
@@ -90,7 +103,8 @@ pub(super) fn target_empty(
                 listed(&respelled)
             ),
             "shardlift drops these empty databases when it makes the others; drop them yourself (`db.getSiblingDB(…).dropDatabase()`) if its user lacks the action dropDatabase",
-        );
+        )
+        .naming(&respelled);
     }
     if names.is_empty() {
         return Check::pass(NAME, "no collections");
@@ -100,6 +114,7 @@ pub(super) fn target_empty(
         format!("the target holds {}", listed(&names)),
         "give an empty target, or drop these databases there; after a cancelled run, start with --restart",
     )
+    .naming(&names)
 }
 
 /// A database of the target that a server takes for another spelling of one of the source's.
@@ -121,8 +136,8 @@ fn unsupported(catalog: &Catalog, collection: &Collection) -> Option<&'static st
     };
     let ns = &collection.ns;
     let series = ns.time_series();
-    if collection.options.get_document("encryptedFields").is_ok() {
-        Some("queryable encryption")
+    if let Some(why) = layout::refused(collection) {
+        Some(why)
     } else if series.is_some_and(|series| !is_there(&series, CollectionKind::TimeSeries)) {
         Some("buckets without their time series")
     } else if collection.kind == CollectionKind::TimeSeries
@@ -259,7 +274,7 @@ mod tests {
         let rows = [
             (
                 plain(rawdoc! {"encryptedFields": {}}),
-                "d.x (queryable encryption)",
+                "d.x (a collection of queryable encryption)",
             ),
             (plain(rawdoc! {"temp": true}), "temporary: d.x"),
             (buckets(), "d.x (buckets without their time series)"),

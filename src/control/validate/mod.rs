@@ -31,7 +31,7 @@ use std::collections::BTreeSet;
 use check::listed;
 pub use check::{Check, Group, Verdict};
 
-use crate::cluster::catalog::{self, Catalog, Namespace};
+use crate::cluster::catalog::{self, Catalog, Named, Namespace};
 use crate::cluster::deployment::{Deployment, Side};
 use crate::config::Config;
 use crate::control::sides::Sides;
@@ -190,9 +190,10 @@ pub async fn all(
             return Validation { checks, unreached };
         }
     };
-    let catalog = catalog::read(&source).await;
-    match &catalog {
-        Ok(catalog) => {
+    let named = catalog::read_named(&source).await;
+    match &named {
+        Ok(Named { catalog, unnamed }) => {
+            checks.push(content::names(unnamed));
             checks.extend(run(&source, &target, catalog, &BTreeSet::new()).await);
             checks.push(order::check(config, &source, catalog).await);
         }
@@ -256,8 +257,9 @@ async fn of_reverse(config: &Config, source: &Deployment, target: &Deployment) -
 /// # Errors
 /// `Refused`, naming every check that failed with its remedy.
 pub async fn require(config: &Config, sides: &Sides, to_wipe: &BTreeSet<Namespace>) -> Result<()> {
-    let catalog = catalog::read(&sides.source).await?;
+    let Named { catalog, unnamed } = catalog::read_named(&sides.source).await?;
     let mut checks = run(&sides.source, &sides.target, &catalog, to_wipe).await;
+    checks.push(content::names(&unnamed));
     checks.extend(of_config(config, &sides.source, &sides.target));
     checks.extend(of_reverse(config, &sides.source, &sides.target).await);
     for check in checks.iter().filter(|check| !check.has_failed()) {

@@ -102,7 +102,7 @@ fn shown(name: &'static str, filters: &Filters, inside: &[String], all: &[String
         let found = format!("{found}; no name matches {}", listed(&idle));
         return Check::warn(name, found, "check these filters for slips");
     }
-    Check::pass(name, found)
+    Check::pass(name, found).naming(inside)
 }
 
 /// Reports what users keep in the servers' own databases, which is not moved.
@@ -127,6 +127,7 @@ pub(super) async fn left_behind(source: &Deployment) -> Check {
             format!("{} stay behind", listed(&found)),
             "copy them by other means, if you need them",
         )
+        .naming(&found)
     }
 }
 

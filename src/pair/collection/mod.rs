@@ -4,6 +4,7 @@
 
 pub mod life;
 pub mod names;
+mod past;
 pub mod doubts;
 pub mod duplicate_names;
 pub mod capped;
@@ -94,6 +95,9 @@ pub struct Tracked {
     names: Mutex<Names>,
     pub traits: Traits,
     pub order: ScanOrder,
+    /// What it was up to there is in its copy, whatever an entry up to there says. Zero if the
+    /// run began with it.
+    planned_at: Position,
     /// Of sharded collections. Set once, before anything of it is let through.
     ownership: OnceLock<Ownership>,
     /// Set once, when the target's collection exists, before the first write.
@@ -151,6 +155,7 @@ impl Tracked {
             names: Mutex::new(names),
             traits,
             order: ScanOrder::Id,
+            planned_at: Position::default(),
             ownership: OnceLock::new(),
             target_uuid: OnceLock::new(),
             life: LifeNow::default(),

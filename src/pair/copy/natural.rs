@@ -217,6 +217,7 @@ impl Scanners {
     /// in one process, whose majority view only moves on.
     async fn reach(&self, unit: &ScanUnit, server: &Reached, position: Position) -> Result<()> {
         let db = &unit.tracked.source_db;
+        let position = position.max(unit.tracked.planned_at());
         let reached = async {
             let wait = server.wait(&self.source, db, position);
             tokio::try_join!(wait, server.check(&self.source)).map(drop)

@@ -26,6 +26,11 @@ pub fn renamed(shard: &str) -> String {
 /// The same, of a sharded collection.
 pub const SHARDED_RENAMED: &str = "renames of sharded collections cannot be followed: keep them off the source until the cutover, and start over with `shardlift migrate --restart`";
 
+/// What a resharding calls the collection that is to take the place of another.
+pub const RESHARDING: &str = "system.resharding.";
+/// What to do about that.
+pub const RESHARDED: &str = "a resharded collection has another shard key, and all its documents anew: reshard it before the migration or after its cutover, and start over with `shardlift migrate --restart`";
+
 /// One DDL on one collection, owned.
 #[derive(Debug)]
 pub enum Ddl {
@@ -156,7 +161,8 @@ impl Ddl {
 }
 
 fn create(scope: &Scope, entry: &Entry<'_>, coll: &str) -> Result<Option<Ddl>> {
-    if matches!(coll, VIEWS | "system.profile") {
+    // What a resharding makes counts once it takes the collection's name.
+    if matches!(coll, VIEWS | "system.profile") || coll.starts_with(RESHARDING) {
         return Ok(None);
     }
     if !is_users(entry.database(), coll) {

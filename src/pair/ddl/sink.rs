@@ -74,8 +74,12 @@ impl DdlSink {
                 position,
             } => self.drop_indexes(&uuid, names, position),
             Ddl::Rename {
-                from, to, position, ..
-            } if !self.follows_renames => {
+                uuid,
+                from,
+                to,
+                position,
+                ..
+            } if !self.follows_renames && self.is_to_be_renamed(&uuid, position) => {
                 let found = format!("the source renamed {from} to {to} (`renameCollection`)");
                 let remedy = entry::renamed(&self.indexer.lister.shard.id);
                 let stop = async { Err(Error::new(Kind::Unsupported, found).remedy(remedy)) };

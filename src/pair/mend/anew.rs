@@ -103,5 +103,5 @@ fn unsupported(tracked: &Tracked) -> Error {
         tracked.ns()
     );
     Error::new(Kind::Unsupported, found)
-        .remedy("a capped collection cannot be repaired document by document: copy its source shard again with `shardlift recopy --shard <its name>`")
+        .remedy("a capped collection cannot be repaired document by document: copy it again with `shardlift recopy --shard <its name> --ns <collection>`, then run the same `shardlift migrate` again")
 }

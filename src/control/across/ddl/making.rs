@@ -11,8 +11,9 @@ use crate::control::across::ddl::{Coordinator, POLL, State};
 use crate::control::across::rendezvous::ToMake;
 use crate::control::layout;
 use crate::control::layout::{databases, laid_out, owners};
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::failpoint;
+use crate::pair::ddl::entry::SHARDED_RENAMED;
 use crate::pair::ddl::request::{Created, Creation};
 
 impl Coordinator {
@@ -44,8 +45,23 @@ impl Coordinator {
                     }
                     continue;
                 }
+                // It was sharded since, and the target's is to follow (`relaid`).
+                ToMake::Made if self.is_relaid(&collection, uuid) => {
+                    drop(turn);
+                    tokio::select! {
+                        () = freed => {}
+                        () = waits.closed() => {}
+                    }
+                    continue;
+                }
                 // A shard creates a collection, too, when it gets the first chunk of it.
                 ToMake::Made => owners::expect_same(self.laid_out().get(&uuid), &collection)?,
+                ToMake::Free if self.made().contains_key(&uuid) => {
+                    let ns = &collection.ns;
+                    let found =
+                        format!("{ns} was sharded on the source during the run, and renamed");
+                    return Err(Error::new(Kind::Unsupported, found).remedy(SHARDED_RENAMED));
+                }
                 ToMake::Free if self.are_others_in_the_way(&collection).await? => {
                     drop(turn);
                     tokio::time::sleep(POLL).await;
@@ -64,6 +80,11 @@ impl Coordinator {
             ToMake::Free if state.has_elsewhere(collection) => ToMake::NameTaken,
             to_make => to_make,
         }
+    }
+
+    fn is_relaid(&self, now: &Collection, uuid: Uuid) -> bool {
+        let before = self.laid_out().remove(&uuid);
+        before.is_some_and(|before| owners::is_relaid(&before, now))
     }
 
     /// What a pair is told of a collection that is made. The caller has the turn.
@@ -119,10 +140,24 @@ impl Coordinator {
         Ok(catalog::holds_any(source, other).await? && catalog::holds_any(source, db).await?)
     }
 
+    /// # Errors
+    /// `Unsupported` for what is refused before a run, too.
+    pub(super) fn expect_movable(&self, collection: &Collection) -> Result<()> {
+        let Some(refused) = layout::refused(collection) else {
+            return Ok(());
+        };
+        let own = collection.ns.public().own(&self.sides.source.scope);
+        let found = format!("{own} is {refused}, which this release cannot move");
+        Err(Error::new(Kind::Unsupported, found).remedy(format!(
+            "drop {own} on the source, and make it again after the cutover; then run the same `shardlift migrate`"
+        )))
+    }
+
     /// Makes a new collection on the target. The caller has the turn.
     async fn lay_out(&self, collection: &Collection, uuid: Uuid) -> Result<()> {
         let ns = &collection.ns;
         owners::expect_never_moved(collection)?;
+        self.expect_movable(collection)?;
         // A view of its name is one that the source has no longer.
         self.drop_view(&ns.public()).await?;
         {
@@ -134,6 +169,9 @@ impl Coordinator {
         // the pairs have recorded it.
         self.runs.add_making(ns).await?;
         failpoint::hit("creation-noted");
+        let ranges = collection.sharded.iter().flat_map(|sharded| &sharded.zones);
+        self.join_zones(&ranges.cloned().collect::<Vec<_>>())
+            .await?;
         let made = layout::create_collection(&self.sides.target, collection, &self.sides.pairs);
         self.until_answered(ns, made).await?;
         let version = laid_out::version(&self.sides, collection).await?;

@@ -139,9 +139,10 @@ impl Coordinator {
         if self.under_way.contains(&uuid) || self.has_turn.is_some() {
             return Answer::Wait;
         }
-        match self.rendezvous.to_make(ns, uuid) {
+        let primary = reach.source.collections[&uuid].place.primary;
+        match self.rendezvous.to_make(ns, uuid, primary) {
             ToMake::Dead => Answer::Gone,
-            ToMake::NameTaken => Answer::Wait,
+            ToMake::NameTaken | ToMake::Awaited => Answer::Wait,
             ToMake::Made => Answer::Made(self.rendezvous.targets()[&uuid]),
             ToMake::Free => {
                 self.rendezvous.claim(ns, uuid);

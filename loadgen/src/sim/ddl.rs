@@ -50,6 +50,7 @@ impl Pair {
             to,
             dropped,
         } = renamed;
+        self.note(|| format!("{position}: {renamed:?}"));
         if let Some(dropped) = dropped {
             self.drop_collection(*dropped, position);
         }

@@ -38,8 +38,9 @@ impl Sides {
             connect(Side::Target, config.target.expose(), timeout)
         );
         let filters = config.filters();
-        let filtered = |side: Result<Deployment>| side.map(|side| side.filtered(&filters));
-        (filtered(source), filtered(target))
+        let asked =
+            |side: Result<Deployment>| side.map(|side| side.asked(&filters, &config.rename));
+        (asked(source), asked(target))
     }
 
     /// Makes `scope` what a migration of them is about.

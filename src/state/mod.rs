@@ -44,7 +44,8 @@ pub const DATABASE: &str = "__shardlift";
 /// | 3    | parts of a chunk map, names of what is being made: documents of their own |
 /// | 4    | what a run is about: its filters, and whether `admin` is in it; the order in which a collection is scanned |
 /// | 5    | whether a run is to be reversed, or is the reverse of another: that is never wiped |
-pub const FORMAT: i32 = 5;
+/// | 6    | other names on the target: the renames of a run; all else that is recorded has those |
+pub const FORMAT: i32 = 6;
 
 /// The oldest form that is still read.
 const FORMAT_OLDEST: i32 = 1;
@@ -100,7 +101,8 @@ pub struct RunState {
     pub target_settings: Option<Vec<RawDocumentBuf>>,
     /// Views of the plan: they have no UUID and so no place in a pair's state.
     pub views: Vec<Namespace>,
-    /// What the run is about, on either side. In forms before 4 no filters, and not `admin`.
+    /// What the run is about, as the source's. In forms before 4 no filters, and not `admin`; in
+    /// forms before 6 no renames.
     pub scope: Scope,
     /// `No` in forms before 5.
     pub reverse: Reverse,

@@ -35,7 +35,7 @@ const fn off(name: &'static str, weight: u64, make: fn(&mut Maker<'_>) -> Vec<Co
 }
 
 /// All of them.
-pub(super) const KINDS: [Kind; 23] = [
+pub(super) const KINDS: [Kind; 27] = [
     on("create", 6, create),
     on("create capped", 4, create_capped),
     on("drop", 4, drop),
@@ -58,7 +58,11 @@ pub(super) const KINDS: [Kind; 23] = [
     on("create view", 3, create_view),
     on("change view", 2, change_view),
     on("drop view", 2, drop_view),
-    off("time series", 3, time_series),
+    on("time series", 3, time_series),
+    on("collMod prepareUnique", 2, mod_unique),
+    on("cloneCollectionAsCapped", 2, clone_as_capped),
+    on("mapReduce", 1, map_reduce),
+    on("stored function", 1, stored_function),
 ];
 
 const VIEWS: [&str; 2] = ["v1", "v2"];
@@ -299,10 +303,15 @@ fn drop_view(maker: &mut Maker<'_>) -> Vec<Command> {
     vec![maker.command(doc! {"drop": name})]
 }
 
-/// Made, written to, or dropped.
+/// Made, written to, deleted from, or dropped.
 fn time_series(maker: &mut Maker<'_>) -> Vec<Command> {
-    if maker.dice.one_in(6) {
-        return vec![maker.command(doc! {"drop": SERIES})];
+    match maker.dice.below(8) {
+        0 => return vec![maker.command(doc! {"drop": SERIES})],
+        1 | 2 => {
+            let of_one = doc! {"q": {"m": maker.dice.below(3) as i32}, "limit": 0};
+            return vec![maker.command(doc! {"delete": SERIES, "deletes": [of_one]})];
+        }
+        _ => {}
     }
     let made = doc! {"create": SERIES, "timeseries": {"timeField": "t", "metaField": "m"}};
     let rows: Vec<Document> = (0..1 + maker.dice.below(8))
@@ -316,4 +325,59 @@ fn time_series(maker: &mut Maker<'_>) -> Vec<Command> {
         maker.command(made),
         maker.command(doc! {"insert": SERIES, "documents": rows}),
     ]
+}
+
+/// Begun, taken back, or completed.
+fn mod_unique(maker: &mut Maker<'_>) -> Vec<Command> {
+    let (name, index) = (maker.ordinary(), maker.dice.pick(&["i0", "i1", "i14"]));
+    let change = match maker.dice.below(4) {
+        0 => doc! {"name": index, "prepareUnique": false},
+        1 => doc! {"name": index, "unique": true},
+        _ => doc! {"name": index, "prepareUnique": true},
+    };
+    vec![maker.command(doc! {"collMod": name, "index": change})]
+}
+
+/// Refused where the name is taken.
+fn clone_as_capped(maker: &mut Maker<'_>) -> Vec<Command> {
+    let (from, to) = (maker.ordinary(), maker.dice.pick(&CAPPED));
+    let size = if maker.abilities.refused_inserts_trim_nothing {
+        maker.dice.pick(&[4096, 100_000])
+    } else {
+        // Never full.
+        100_000_000
+    };
+    let dropped = maker.command(doc! {"drop": to});
+    let cloned = doc! {"cloneCollectionAsCapped": from, "toCollection": to, "size": size};
+    vec![dropped, maker.command(cloned)]
+}
+
+/// Into a collection that is replaced, or that takes what it finds.
+fn map_reduce(maker: &mut Maker<'_>) -> Vec<Command> {
+    let (from, to) = (maker.ordinary(), maker.ordinary());
+    let how = maker.dice.pick(&["replace", "merge"]);
+    let mapped = "function () { emit(typeof this.n, 1); }";
+    let reduced = "function (key, values) { return Array.sum(values); }";
+    vec![maker.command(doc! {
+        "mapReduce": from,
+        "map": Bson::JavaScriptCode(mapped.to_owned()),
+        "reduce": Bson::JavaScriptCode(reduced.to_owned()),
+        "out": {how: to},
+    })]
+}
+
+/// Put again and again, or taken away.
+fn stored_function(maker: &mut Maker<'_>) -> Vec<Command> {
+    let id = maker.dice.pick(&["f", "g"]);
+    if maker.dice.one_in(4) {
+        let deleted = doc! {"q": {"_id": id}, "limit": 1};
+        return vec![maker.command(doc! {"delete": "system.js", "deletes": [deleted]})];
+    }
+    let text = format!("function () {{ return {}; }}", maker.dice.below(100));
+    let put = doc! {
+        "q": {"_id": id},
+        "u": {"$set": {"value": Bson::JavaScriptCode(text)}},
+        "upsert": true,
+    };
+    vec![maker.command(doc! {"update": "system.js", "updates": [put]})]
 }

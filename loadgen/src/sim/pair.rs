@@ -17,6 +17,7 @@ use shardlift::pair::op::{OpKind, OpRef};
 use shardlift::pair::origin::Origin;
 use shardlift::pair::restore::{Now, restore};
 use shardlift::position::Position;
+use shardlift::scope::Scope;
 use shardlift::state::{PairState, UnitState};
 
 use crate::layout::dice::Dice;
@@ -145,6 +146,7 @@ impl Pair {
             let now = Now {
                 shard: index,
                 shard_name: "simulated",
+                scope: &Scope::default(),
                 clock: newest,
                 gone: !collection.dead && !source.has(&collection.uuid),
             };

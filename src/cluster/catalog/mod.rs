@@ -7,19 +7,20 @@
 
 pub mod collection;
 pub mod contents;
+mod homes;
 pub mod index;
 pub mod left_behind;
 pub(crate) mod listing;
+mod named;
+mod rewritten;
 pub mod sharding;
 pub mod versions;
 
 pub use collection::{
     Catalog, Chunk, Collection, CollectionKind, Database, MapVersion, Namespace, Sharded, Zone,
 };
-pub use listing::{
-    called_now, indexes, indexes_and_builds_of, indexes_of, local_names, local_uuids, name_of,
-    options_of,
-};
+pub use listing::{indexes, indexes_and_builds_of, indexes_of, name_of, options_of};
+pub use named::{called_now, local_names, local_uuids};
 
 use std::collections::HashMap;
 use std::fmt;
@@ -69,7 +70,7 @@ pub async fn views(deployment: &Deployment, db: &str) -> Result<Vec<Collection>>
     let Some(primary) = primary_of(deployment, db).await? else {
         return Ok(Vec::new());
     };
-    let listed = listing::collections(&deployment.shards[primary], db, None).await?;
+    let listed = named::collections(&deployment.shards[primary], db, None).await?;
     let views = listed
         .into_iter()
         .filter(|l| l.kind == CollectionKind::View);
@@ -90,11 +91,12 @@ pub async fn views(deployment: &Deployment, db: &str) -> Result<Vec<Collection>>
 
 /// UUID of a collection as one shard knows it (`listCollections` there).
 pub async fn local_uuid(shard: &Shard, ns: &Namespace) -> Result<Option<Uuid>> {
-    let listed = listing::collections(shard, &ns.db, Some(&ns.coll)).await?;
+    let listed = named::collections(shard, &ns.db, Some(&ns.coll)).await?;
     Ok(listed.into_iter().find_map(|l| l.uuid))
 }
 
-/// A shard knows no collection with this UUID, under any name, by what a majority has.
+/// A shard knows no collection with this UUID, under any name, by what a majority has. `db`:
+/// the server's own.
 pub async fn is_gone(shard: &Client, db: &str, uuid: Uuid) -> Result<bool> {
     let find = rawdoc! {
     "find": bson::Binary::from(uuid), "limit": 1, "readConcern": { "level": "majority" }};
@@ -125,7 +127,7 @@ pub async fn is_out(shard: &Shard, db: &str, uuid: Uuid) -> Result<bool> {
 pub async fn primary_of(deployment: &Deployment, db: &str) -> Result<Option<usize>> {
     match deployment.topology {
         Topology::ReplicaSet => Ok(Some(0)),
-        Topology::Sharded => Ok(sharding::databases(deployment, Some(db))
+        Topology::Sharded => Ok(homes::databases(deployment, Some(db))
             .await?
             .first()
             .map(|d| d.primary)),
@@ -141,7 +143,7 @@ pub async fn has_database(deployment: &Deployment, db: &str) -> Result<bool> {
             let names = async {
                 Ok(client
                     .list_database_names()
-                    .filter(doc! {"name": db})
+                    .filter(doc! {"name": {"$in": deployment.scope.own_databases(db)}})
                     .await?)
             };
             Ok(!answered("listing databases", names).await?.is_empty())
@@ -150,7 +152,16 @@ pub async fn has_database(deployment: &Deployment, db: &str) -> Result<bool> {
     }
 }
 
-/// Shard `primary` of a cluster holds collections of the database that are not sharded:
+/// Something of the scope is in the database, views too. A cluster keeps the names of emptied
+/// databases.
+pub async fn holds_any(deployment: &Deployment, db: &str) -> Result<bool> {
+    match primary_of(deployment, db).await? {
+        Some(primary) => named::holds_any(&deployment.shards[primary], db).await,
+        None => Ok(false),
+    }
+}
+
+/// Shard `primary` of a target holds collections of the database that are not sharded:
 /// they move with its primary. Views do no harm.
 pub async fn holds_unsharded(deployment: &Deployment, db: &str, primary: usize) -> Result<bool> {
     let shard = &deployment.shards[primary];
@@ -195,7 +206,7 @@ pub async fn sharding(deployment: &Deployment) -> Result<Sharding> {
 
 async fn sharding_once(deployment: &Deployment) -> Result<Sharding> {
     let (databases, rows, shard_zones) = tokio::try_join!(
-        sharding::databases(deployment, None),
+        homes::databases(deployment, None),
         sharding::collections(deployment, None),
         sharding::shard_zones(deployment),
     )?;
@@ -209,10 +220,9 @@ async fn sharding_once(deployment: &Deployment) -> Result<Sharding> {
 
 /// Zone ranges of one name, whether there is such a collection or not.
 pub async fn zones_of(deployment: &Deployment, ns: &Namespace) -> Result<Vec<Zone>> {
-    Ok(sharding::zones(deployment, Some(ns))
-        .await?
-        .remove(&ns.to_string())
-        .unwrap_or_default())
+    let own = ns.own(&deployment.scope);
+    let mut zones = sharding::zones(deployment, Some(&own)).await?;
+    Ok(zones.remove(&own.to_string()).unwrap_or_default())
 }
 
 /// All zone ranges there are.
@@ -232,6 +242,7 @@ pub struct Estimate {
 /// Counts kept by the storage engine (`dataSize` by its estimate): cheap, near enough for
 /// planning, all zero if the collection is not there.
 pub async fn estimate(shard: &Shard, ns: &Namespace) -> Result<Estimate> {
+    let ns = &ns.own(&shard.scope);
     // Not `collStats`: its reply has indexes by name, which may be no UTF-8.
     let command = doc! {"dataSize": ns.to_string(), "estimate": true};
     let stats = match admin::ask(&shard.client, &ns.db, command).await {
@@ -263,7 +274,7 @@ async fn while_it_changes<T, F: Future<Output = Result<T>>>(read: impl Fn() -> F
 
 async fn read_once(deployment: &Deployment) -> Result<Catalog> {
     let databases = match deployment.topology {
-        Topology::Sharded => sharding::databases(deployment, None).await?,
+        Topology::Sharded => homes::databases(deployment, None).await?,
         // By the same client as all else: it may know of a later primary.
         Topology::ReplicaSet => listing::databases(&deployment.shards[0]).await?,
     };
@@ -301,7 +312,7 @@ async fn read_one_once(deployment: &Deployment, ns: &Namespace) -> Result<Option
             name: ns.db.clone(),
             primary: 0,
         }),
-        Topology::Sharded => sharding::databases(deployment, Some(&ns.db)).await?.pop(),
+        Topology::Sharded => homes::databases(deployment, Some(&ns.db)).await?.pop(),
     };
     let Some(database) = database else {
         return Ok(None);
@@ -321,7 +332,7 @@ async fn collections_of(
     only: Option<&str>,
 ) -> Result<Vec<Collection>> {
     let primary = &deployment.shards[database.primary];
-    let listed = listing::collections(primary, &database.name, only).await?;
+    let listed = named::collections(primary, &database.name, only).await?;
     let mut by_name: HashMap<String, ShardedRow> =
         rows.into_iter().map(|r| (r.ns.coll.clone(), r)).collect();
     let mut found = Vec::new();
@@ -343,7 +354,7 @@ async fn collections_of(
 /// by a shard that owns chunks of it.
 async fn listed_elsewhere(deployment: &Deployment, row: &ShardedRow, name: &str) -> Result<Listed> {
     let owner = &deployment.shards[row.sharded.chunks[0].shard];
-    let listed = listing::collections(owner, &row.ns.db, Some(name)).await?;
+    let listed = named::collections(owner, &row.ns.db, Some(name)).await?;
     listed
         .into_iter()
         .next()
@@ -366,7 +377,7 @@ async fn assemble(
             return Err(torn(format_args!("{ns} changed its UUID")));
         }
         let owner = &deployment.shards[row.sharded.chunks[0].shard];
-        let listed = indexes_of(owner, &ns.db, row.uuid).await?;
+        let listed = indexes_of(owner, &ns.own(&owner.scope).db, row.uuid).await?;
         let specs = listed.ok_or_else(|| torn(format_args!("{ns} vanished from {}", owner.id)))?;
         key_index = index::of_shard_key(&specs, &row.sharded.key);
     }

@@ -43,7 +43,7 @@ const UNREST: &str = "chunk moves";
 pub struct Watch {
     sides: Sides,
     coordinator: Arc<Coordinator>,
-    /// Where each database of the source was found.
+    /// Where each database of the source was found, by its name there.
     homes: Mutex<HashMap<String, Home>>,
 }
 
@@ -134,16 +134,17 @@ impl Watch {
 
     /// A moved primary leaves no other trace: its collections get new UUIDs.
     fn check_homes(&self, laid_out: &LaidOut, source: &Versions) -> Result<()> {
+        let scope = &self.sides.source.scope;
+        let has_any = |own: &str| {
+            let mut laid_out = laid_out.values();
+            laid_out.any(|collection| collection.ns.own(scope).db == own)
+        };
         let mut homes = self.homes.lock();
         for (name, home) in &source.databases {
             let moved = homes
                 .get(name)
                 .is_some_and(|before| before.incarnation == home.incarnation && before != home);
-            if moved
-                && laid_out
-                    .values()
-                    .any(|collection| collection.ns.db == *name)
-            {
+            if moved && has_any(name) {
                 return Err(changed(
                     Side::Source,
                     &format!("the primary shard of database {name} moved"),
@@ -168,15 +169,10 @@ impl Watch {
         let Some(sharded) = &before.sharded else {
             return Ok(Some(format!("{ns} was sharded")));
         };
-        if now
-            .databases
-            .get(&ns.db)
-            .is_some_and(|home| home.primary != *primary)
-        {
-            return Ok(Some(format!(
-                "the primary shard of database {} moved",
-                ns.db
-            )));
+        let own = ns.own(&self.sides.source.scope).db;
+        let home = now.databases.get(&own);
+        if home.is_some_and(|home| home.primary != *primary) {
+            return Ok(Some(format!("the primary shard of database {own} moved")));
         }
         let version = as_renamed(sharded.version, row, ns);
         if version.is_some_and(|before| is_same(row, &before)) {

@@ -192,11 +192,18 @@ async fn one_collection(
     let chosen = state.collections.iter();
     let chosen: Vec<_> = chosen.filter(|c| !c.dead && is_chosen(&c.ns)).collect();
     if chosen.is_empty() {
+        let by = if source.scope.renames().are_none() {
+            ""
+        } else {
+            ", which is a name on the target"
+        };
         return Err(Error::new(
             Kind::Refused,
             format!("the recorded run has no {ns} on source shard {}", source.id),
         )
-        .remedy("check --ns; without it all collections of the shard are copied again"));
+        .remedy(format!(
+            "check --ns{by}; without it all collections of the shard are copied again"
+        )));
     }
     replan::mark(source, store, &chosen, cut).await?;
     let count = emptying::finish_wipes(shard, store).await?;

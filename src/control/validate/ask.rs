@@ -22,7 +22,6 @@ use crate::control::balancer;
 use crate::control::validate::privileges::{self, Need, Needs};
 use crate::control::validate::{Check, content, indexes as index_rules, listed, named};
 use crate::error::{Error, Kind, Result};
-use crate::scope::Filters;
 
 const HISTORY_SECONDS_MIN: i64 = 60;
 /// Questions asked side by side.
@@ -292,7 +291,7 @@ pub(super) async fn indexes(source: &Deployment, catalog: &Catalog, forms: &Cata
     )
 }
 
-/// Number of indexes, and those the target would refuse. Shards may have others of one
+/// Number of indexes, and those the target would refuse, by the source's names. Shards may have others of one
 /// collection.
 async fn refused_indexes(
     source: &Deployment,
@@ -300,6 +299,7 @@ async fn refused_indexes(
     forms: &CatalogForms,
 ) -> Result<(usize, Vec<String>)> {
     let (mut count, mut refused) = (0, BTreeSet::new());
+    let own = collection.ns.own(&source.scope);
     for (_, shard) in source
         .shards
         .iter()
@@ -310,11 +310,7 @@ async fn refused_indexes(
         count = specs.len().max(count);
         refused.extend(specs.iter().filter_map(|spec| {
             let why = index_rules::refused(spec, forms)?;
-            Some(format!(
-                "{} of {} ({why})",
-                IndexName::of(spec),
-                collection.ns
-            ))
+            Some(format!("{} of {own} ({why})", IndexName::of(spec)))
         }));
     }
     Ok((count, refused.into_iter().collect()))
@@ -329,7 +325,7 @@ pub(super) async fn target_empty(
     let answer = async {
         let held = catalog::read(target).await?;
         // Whatever the run is about.
-        let whole = catalog::read(&target.filtered(&Filters::default())).await?;
+        let whole = catalog::read(&target.unfiltered()).await?;
         Ok(match content::other_spellings(source, &whole, to_wipe) {
             Some(check) => check,
             None => content::target_empty(source, &held, to_wipe),

@@ -142,13 +142,14 @@ async fn of_content(
     to_wipe: &BTreeSet<Namespace>,
 ) -> Vec<Check> {
     let mut checks = vec![
-        content::source_collections(catalog),
+        content::source_collections(catalog, &source.scope),
         ask::indexes(source, catalog, &target.dialect.catalog).await,
         definitions::check(source, target, catalog).await,
         strays::check(source, catalog).await,
         scope::left_behind(source).await,
     ];
     checks.extend(scope::filters(source, catalog).await);
+    checks.extend(scope::renames(source, catalog));
     let empty = ask::target_empty(catalog, target, to_wipe).await;
     checks.push(empty.about(Group::TargetState));
     checks

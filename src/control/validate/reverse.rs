@@ -26,6 +26,7 @@ pub(super) async fn checks(
     );
     let (from, to) = (topology::Side::of(target), topology::Side::of(source));
     let mut checks = grouped(Group::Privileges, vec![follows, writes, blocked]);
+    checks.extend(grouped(Group::Content, vec![names(source)]));
     checks.extend(grouped(Group::TargetState, vec![oplog, history]));
     checks.extend(grouped(
         Group::Content,
@@ -36,6 +37,20 @@ pub(super) async fn checks(
         vec![topology::same_release(&from, &to)],
     ));
     checks
+}
+
+fn names(source: &Deployment) -> Check {
+    const NAME: &str = "way back: the same names on both sides";
+    let renames = source.scope.renames();
+    if renames.are_none() {
+        return Check::pass(NAME, "no renames");
+    }
+    let remedy = "leave --reverse or --rename out";
+    Check::fail(
+        NAME,
+        format!("{renames}: the way back cannot undo them yet"),
+        remedy,
+    )
 }
 
 /// The expiry of a time series is set on the target after the fence, and no change of a time

@@ -87,6 +87,8 @@ pub enum Sharding {
 #[derive(Debug)]
 pub struct Tracked {
     pub uuid: Uuid,
+    /// The source's database, in which it stays: its UUID is looked for there.
+    pub source_db: String,
     names: Mutex<Names>,
     pub traits: Traits,
     pub order: ScanOrder,
@@ -144,6 +146,7 @@ impl Tracked {
     pub fn called(uuid: Uuid, names: Names, traits: Traits) -> Self {
         Tracked {
             uuid,
+            source_db: names.log.db.clone(),
             names: Mutex::new(names),
             traits,
             order: ScanOrder::Id,
@@ -169,12 +172,17 @@ impl Tracked {
         Tracked { order, ..self }
     }
 
+    /// The source has it in this database.
+    pub fn in_database(self, source_db: String) -> Self {
+        Tracked { source_db, ..self }
+    }
+
     /// Its name on the target.
     pub fn ns(&self) -> Namespace {
         self.names.lock().target.clone()
     }
 
-    /// Its name by the log, as it is now.
+    /// Its name by the log, as it is now; as the target would have it.
     pub fn logged_ns(&self) -> Namespace {
         self.names.lock().log.clone()
     }
@@ -377,22 +385,4 @@ impl Tracked {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn one_command_begins_on_each_collection_once() {
-        let of = |byte| {
-            let ns = Namespace {
-                db: "d".to_owned(),
-                coll: format!("c{byte}"),
-            };
-            Tracked::new(Uuid::from_bytes([byte; 16]), ns, Traits::default())
-        };
-        let (a, b) = (of(1), of(2));
-        let begun = begin_writes(vec![&b, &a, &b]).await.expect("alive");
-        assert_eq!(begun.len(), 2, "a rename would wait for a third for ever");
-        b.kill();
-        assert!(begin_writes(vec![&a, &b]).await.is_none());
-    }
-}
+mod tests;

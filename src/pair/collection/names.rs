@@ -1,5 +1,5 @@
 //! What a collection is called: on the target, and by the source's log as far as the tail has
-//! come. A name is that until the next rename.
+//! come. A name is that until the next rename. Both are names of the target (`--rename`).
 //!
 //! Pure.
 

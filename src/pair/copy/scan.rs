@@ -295,7 +295,7 @@ impl Scanners {
         fence: Position,
         find: RawDocumentBuf,
     ) -> Result<(Cursor, Reached)> {
-        let db = &unit.tracked.ns().db;
+        let db = &unit.tracked.source_db;
         self.read(unit, async {
             let server = Reached::fence(&self.source, db, fence).await?;
             let next = Next {

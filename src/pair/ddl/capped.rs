@@ -45,7 +45,7 @@ pub async fn make_room(source: &Client, target: &Shard, tracked: &Tracked) -> Re
     if !target.writes.trims_come {
         return Ok(());
     }
-    let Some(limits) = limits(source, tracked, tracked.uuid).await? else {
+    let Some(limits) = of_source(source, tracked).await? else {
         return Ok(());
     };
     let room = Limits {
@@ -62,11 +62,11 @@ pub async fn fit(doubtful: &Doubtful, tracked: &Tracked) -> Result<()> {
     if !target.writes.capped_sizes {
         return Ok(());
     }
-    let wanted = limits(&doubtful.lister.shard.client, tracked, tracked.uuid).await?;
+    let wanted = of_source(&doubtful.lister.shard.client, tracked).await?;
     let Some(made) = tracked.bound_to() else {
         return Ok(());
     };
-    let there = limits(&target.client, tracked, made).await?;
+    let there = limits(&target.client, &tracked.ns().db, made).await?;
     let Some(wanted) = wanted.filter(|wanted| there.is_some_and(|there| there != *wanted)) else {
         return Ok(());
     };
@@ -78,9 +78,13 @@ pub async fn fit(doubtful: &Doubtful, tracked: &Tracked) -> Result<()> {
     fitted
 }
 
+async fn of_source(source: &Client, tracked: &Tracked) -> Result<Option<Limits>> {
+    limits(source, &tracked.source_db, tracked.uuid).await
+}
+
 /// Limits of the collection with this UUID; None if it is not listed.
-async fn limits(client: &Client, tracked: &Tracked, uuid: bson::Uuid) -> Result<Option<Limits>> {
-    let options = catalog::options_of(client, &tracked.ns().db, uuid).await?;
+async fn limits(client: &Client, db: &str, uuid: bson::Uuid) -> Result<Option<Limits>> {
+    let options = catalog::options_of(client, db, uuid).await?;
     Ok(options.and_then(|options| {
         let listed = |name: &str| number(&Bson::try_from(options.get(name).ok()??).ok()?);
         Some(Limits {

@@ -43,7 +43,7 @@ pub async fn align(
     let Some(made) = tracked.bound_to() else {
         return Ok(None);
     };
-    let (db, one) = (&tracked.ns().db, std::slice::from_ref(lister));
+    let (db, one) = (&tracked.source_db, std::slice::from_ref(lister));
     let what = format!("the options of {}", tracked.ns());
     for round in 0.. {
         let list = || catalog::options_of(&lister.shard.client, db, tracked.uuid);
@@ -51,7 +51,7 @@ pub async fn align(
             vanished::until_dropped(&lister.shard, tracked).await?;
             return Ok(None);
         };
-        let Some(there) = catalog::options_of(&target.client, db, made).await? else {
+        let Some(there) = catalog::options_of(&target.client, &tracked.ns().db, made).await? else {
             return Ok(None);
         };
         let changes = changes(&wanted, &there);

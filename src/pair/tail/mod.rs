@@ -118,7 +118,7 @@ impl Tail {
             "c" => self.command(entry, raw, origin).await?,
             _ if entry.is_of_views() => {
                 self.transactions.ended(entry);
-                self.views_changed(entry);
+                self.views_changed(entry)?;
             }
             _ => return Err(entry.unsupported("an entry of unknown kind")),
         }
@@ -175,7 +175,7 @@ impl Tail {
         for inner in entry.operations(position)? {
             let inner = inner?;
             match inner.op {
-                _ if inner.is_of_views() => self.views_changed(&inner),
+                _ if inner.is_of_views() => self.views_changed(&inner)?,
                 "i" | "u" | "d" => crud.push(inner),
                 "n" => {}
                 _ => self.ddl(&inner, inner.meaning()?)?,
@@ -223,7 +223,7 @@ impl Tail {
         if matches!(meaning, Meaning::StartIndexBuild { .. }) {
             return Ok(());
         }
-        if let Some(ddl) = Ddl::of(entry, meaning)? {
+        if let Some(ddl) = Ddl::of(&self.scope, entry, meaning)? {
             self.accept(entry, ddl);
         }
         Ok(())
@@ -244,13 +244,14 @@ impl Tail {
     }
 
     /// Nothing for a view that is out of scope, or a time series.
-    fn views_changed(&self, entry: &Entry<'_>) {
+    fn views_changed(&self, entry: &Entry<'_>) -> Result<()> {
         let (db, view) = (entry.database(), scoped::changed_view(entry));
         let is_out =
             !self.scope.may_have_in(db) || view.is_some_and(|view| !self.scope.has(db, view));
-        if !is_out && !scoped::is_of_a_series(&self.gate.lock(), entry) {
-            self.accept(entry, Ddl::of_views(entry, view));
+        if !is_out && !scoped::is_of_a_series(&self.gate.lock(), &self.scope, entry) {
+            self.accept(entry, Ddl::of_views(&self.scope, entry, view)?);
         }
+        Ok(())
     }
 
     fn accept(&self, entry: &Entry<'_>, ddl: Ddl) {

@@ -61,13 +61,16 @@ fn is_to_be_renamed(name: &str) -> bool {
 
 /// A change of the view that a time series is: it is made and dropped with its buckets.
 /// What else changes it is a `collMod` of these, too.
-pub(super) fn is_of_a_series(gate: &Gate, entry: &Entry<'_>) -> bool {
+pub(super) fn is_of_a_series(gate: &Gate, scope: &Scope, entry: &Entry<'_>) -> bool {
     let Some((db, VIEWS)) = entry.ns.split_once('.') else {
         return false;
     };
     match entry.op {
-        "d" => changed_view(entry)
-            .is_some_and(|series| gate.has_named(db, &format!("{BUCKETS}{series}"))),
+        "d" => {
+            let named = |series| scope.named(db, &format!("{BUCKETS}{series}"));
+            let buckets = changed_view(entry).and_then(named);
+            buckets.is_some_and(|(db, coll)| gate.has_named(&db, &coll))
+        }
         _ => entry
             .o
             .get_str("viewOn")
@@ -92,7 +95,8 @@ mod tests {
     use bson::{RawDocumentBuf, rawdoc};
 
     use super::*;
-    use crate::scope::Filters;
+    use crate::scope::filters::Filters;
+    use crate::scope::renames::Renames;
 
     /// Which meaning the command has, by its first word; none if it does not matter.
     fn told(o: RawDocumentBuf, is_ours: bool) -> std::result::Result<&'static str, String> {
@@ -103,7 +107,7 @@ mod tests {
         let raw = rawdoc! {"op": "c", "ns": "d.$cmd", "o": o};
         let entry = Entry::read(&raw).unwrap();
         let meaning = entry.meaning().unwrap();
-        let scope = Scope::new(filters, true);
+        let scope = Scope::new(filters, Renames::default(), true);
         match meaning_to(&scope, &entry, is_ours, meaning) {
             Ok(None) => Ok(""),
             Ok(Some(Meaning::Drop { .. })) => Ok("drop"),

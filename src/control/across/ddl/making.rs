@@ -94,14 +94,30 @@ impl Coordinator {
     /// collections that are still to be dropped.
     ///
     /// # Errors
-    /// `Refused`: what is in the way does not belong to the run.
+    /// `Refused`: what is in the way does not belong to the run. `Unsupported`: it does, and
+    /// stays.
     pub(super) async fn are_others_in_the_way(&self, collection: &Collection) -> Result<bool> {
         let (db, primary) = (&collection.ns.db, self.sides.pairs[collection.primary]);
         let in_the_way = databases::in_the_way(&self.sides.target, db, primary);
         match self.until_answered(&collection.ns, in_the_way).await? {
+            Some(other) if other != *db && self.has_both(&other, db).await? => {
+                let own = collection.ns.public().own(&self.sides.source.scope);
+                Err(databases::both_spelled(&own, db, &other))
+            }
             Some(other) if !self.has_in(&other) => Err(databases::refused(db, &other)),
             other => Ok(other.is_some()),
         }
+    }
+
+    /// What the source has belongs into both databases of the target. Where nothing is renamed
+    /// no source has both spellings: what is in the way is on its way out.
+    async fn has_both(&self, other: &str, db: &str) -> Result<bool> {
+        let source = &self.sides.source;
+        if source.scope.renames().are_none() {
+            return Ok(false);
+        }
+        // IMPORTANT: `db`, in which something is being made, last: it was there before, too.
+        Ok(catalog::holds_any(source, other).await? && catalog::holds_any(source, db).await?)
     }
 
     /// Makes a new collection on the target. The caller has the turn.

@@ -216,6 +216,7 @@ mod tests {
             target: ids("b"),
             pairs: vec![1, 0],
             expiry_never: None,
+            scope: Default::default(),
         }
     }
 

@@ -46,6 +46,7 @@ use crate::control::run::Run;
 use crate::control::sides::Sides;
 use crate::error::{Policy, Result};
 use crate::pair::run::{HeldBackOf, Pair};
+use crate::scope::Scope;
 
 /// Differences named at a time.
 const TOLD_MAX: usize = 5;
@@ -108,6 +109,8 @@ struct ShardMap {
     pairs: Vec<usize>,
     /// The expiry with which the target deletes nothing (`WriteForms::expiry_never`).
     expiry_never: Option<i64>,
+    /// The source's, for its own names.
+    scope: Scope,
 }
 
 impl ShardMap {
@@ -124,6 +127,7 @@ impl ShardMap {
             target: ids(&sides.target),
             pairs: sides.pairs.clone(),
             expiry_never: sides.target.dialect.writes.expiry_never,
+            scope: sides.source.scope.clone(),
         }
     }
 }

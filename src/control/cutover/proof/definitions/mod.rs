@@ -129,7 +129,10 @@ impl Place<'_> {
                 "the expiry of {ns} is {on_source} on the source, and {kept} is kept for the cutover"
             )
         };
-        let remedy = "set it back with `collMod` on the source, or start over with `shardlift migrate --restart`";
+        let remedy = format!(
+            "set that of {} back with `collMod` on the source, or start over with `shardlift migrate --restart`",
+            ns.own(&self.map.scope)
+        );
         (on_source != kept).then(|| Difference::new(what(), remedy).of(wanted.uuid))
     }
 

@@ -9,7 +9,7 @@ use shardlift::cluster::catalog::{Collection, CollectionKind};
 use shardlift::control::layout::listing::{are_unique, as_of_start};
 use shardlift::pair::oplog::namings::Namings;
 use shardlift::position::{Mark, Position};
-use shardlift::scope::{Filters, Scope};
+use shardlift::scope::Scope;
 use shardlift::state::{CollectionState, ScanOrder, UnitState};
 
 use crate::sim::chore::planned;
@@ -62,7 +62,8 @@ impl World {
             }
             let mut collections = self.collections();
             let namings = self.namings(&starts);
-            as_of_start(&mut collections, &namings, &everything());
+            as_of_start(&mut collections, &namings, &Scope::default())
+                .expect("no name is too long");
             if namings.before.is_empty() || are_unique(&collections) {
                 let named = |c: Collection| Some((c.uuid?, c.ns.coll));
                 return (starts, collections.into_iter().filter_map(named).collect());
@@ -142,8 +143,4 @@ fn listed(uuid: Uuid, name: &str) -> Collection {
         sharded: None,
         key_index: None,
     }
-}
-
-fn everything() -> Scope {
-    Scope::new(Filters::default(), true)
 }

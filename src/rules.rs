@@ -59,7 +59,9 @@
 //! UUID and `_id`, equal as the index compares. A document is in a flush once. A drop
 //! is a meeting of exactly the pairs that hold the UUID, made once when the last of
 //! them has come to it; what is dead is dead for all. So is a rename; its position is recorded
-//! with the name, and no rename up to there is made again.
+//! with the name, and no rename up to there is made again. A sharded collection is made once the
+//! pair of its database's primary shard has met its creation: the log of that shard has all that
+//! had its name before.
 //!
 //! # R5
 //! **Transactions** take effect at their commit entry, aborted ones never. Parts that

@@ -165,8 +165,8 @@ fn described(catalog: &Catalog, pairs: &[usize]) -> Vec<String> {
         .collect();
     for c in &catalog.collections {
         let sharding = c.sharded.as_ref().map(|s| sharding(s, pairs));
-        let index = c.key_index.as_ref().map(without_expiry);
-        let options = without_expiry(&c.options);
+        let index = c.key_index.as_ref().map(without_held_back);
+        let options = without_held_back(&c.options);
         all.push(format!(
             "{} {:?} {options} on {}, {sharding:?}, {index:?}",
             c.ns, c.kind, pairs[c.primary]
@@ -194,9 +194,12 @@ fn sharding(sharded: &Sharded, pairs: &[usize]) -> String {
     )
 }
 
-fn without_expiry(options: &RawDocumentBuf) -> Document {
+/// What the target has before the cutover.
+fn without_held_back(options: &RawDocumentBuf) -> Document {
     let mut options = Document::try_from(options).unwrap();
-    options.remove("expireAfterSeconds");
+    for held_back in ["expireAfterSeconds", "size", "max"] {
+        options.remove(held_back);
+    }
     options
 }
 

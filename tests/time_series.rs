@@ -109,7 +109,7 @@ pub(crate) async fn change(source: &Client, series: &str, changes_by_sensor: boo
         doc! {"collMod": series, "timeseries": {"granularity": "hours"}},
         doc! {"collMod": "german", "expireAfterSeconds": EXPIRY_S},
         doc! {"collMod": "weather", "expireAfterSeconds": "off"},
-        doc! {"collMod": "weather", "expireAfterSeconds": 3 * EXPIRY_S},
+        doc! {"collMod": "weather", "expireAfterSeconds": EXPIRY_S + 60},
     ];
     if changes_by_sensor {
         changes.push(doc! {"collMod": series, "index": {"name": "by_sensor", "hidden": true}});

@@ -188,7 +188,7 @@ async fn make(
 /// carries the key, then the sharding itself: so the router makes one chunk per interval,
 /// on its shard, with no chunk to move and no range to delete afterwards; and it finds
 /// the index instead of making a plain one. Where such zones are refused (hashed keys on
-/// 4.2), `chunks::arrange` does all of it.
+/// 4.2, time in the key of a time series), `chunks::arrange` does all of it.
 async fn shard(
     target: &Deployment,
     collection: &Collection,
@@ -196,7 +196,8 @@ async fn shard(
     wanted: &[chunks::Interval],
 ) -> Result<()> {
     let (entry, ns) = (&target.entry, &collection.ns);
-    if target.dialect.catalog.hashed_zones_are_whole || !is_hashed(&sharded.key) {
+    let hashed = is_hashed(&sharded.key) && !target.dialect.catalog.hashed_zones_are_whole;
+    if !hashed && !series::is_by_time(collection, &sharded.key) {
         zones::place(target, ns, wanted).await?;
     }
     failpoint::hit("layout-placed");

@@ -4,9 +4,10 @@
 //! Not by the command for time series: that would give the buckets the validator of the
 //! target's own release.
 
-use bson::raw::cstr;
+use bson::raw::{CString, cstr};
 use bson::{RawArrayBuf, RawDocument, RawDocumentBuf, rawdoc};
 
+use crate::bson::element::elements;
 use crate::cluster::admin;
 use crate::cluster::catalog::listing::without;
 use crate::cluster::catalog::{self, Collection, CollectionKind, Namespace};
@@ -53,6 +54,11 @@ pub(super) fn public_key(buckets: &Collection, key: &RawDocument) -> Result<RawD
         public.append(CString::try_from(name)?, order);
     }
     Ok(public)
+}
+
+/// Time is part of the shard key: no zone may have a bound in it (72).
+pub(super) fn is_by_time(buckets: &Collection, key: &RawDocument) -> bool {
+    buckets.ns.time_series().is_some() && elements(key).any(|e| e.name.starts_with(b"control."))
 }
 
 /// What the server itself writes for a time series. `excludes`: also that it leaves out no

@@ -1,5 +1,7 @@
 //! Collections whose ops are written in their order: run after run, each one command.
 
+use bson::RawDocument;
+
 use crate::codes;
 use crate::error::Result;
 use crate::pair::collection::Tracked;
@@ -99,15 +101,20 @@ impl Writer {
         }
     }
 
-    /// One over a document that is there would have to take that out first, and be the newest.
+    /// To write it over another would take that one out first: it would be the newest then.
     async fn insert_delicate(&self, collection: &Tracked, statement: &Statement) -> Result<()> {
         let ids = std::slice::from_ref(&statement.id);
-        if self.target.has_any(collection, ids).await? {
-            self.give_up(collection, statement);
-            return Ok(());
+        match self.target.first_of(collection, ids).await? {
+            None => {
+                let bulk = alone(collection, self.target.forms, statement);
+                self.write_run(&bulk).await?;
+            }
+            Some(there) if is(&statement.base, &there) => {
+                self.expect_as_logged(collection, &[statement], &[]);
+            }
+            Some(_) => self.give_up(collection, statement),
         }
-        let bulk = alone(collection, self.target.forms, statement);
-        self.write_run(&bulk).await.map(drop)
+        Ok(())
     }
 
     fn expect_as_logged(&self, collection: &Tracked, written: &[&Statement], made: &[usize]) {
@@ -181,4 +188,8 @@ impl Writer {
         collection.capped.give_up();
         self.ask_source((collection, statement));
     }
+}
+
+fn is(base: &Base, there: &RawDocument) -> bool {
+    matches!(base, Base::Full(document) if &document[..] == there.as_bytes())
 }

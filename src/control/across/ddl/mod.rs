@@ -48,7 +48,7 @@ pub struct Coordinator {
     listers: Vec<Arc<Lister>>,
     runs: RunStore,
     state: Mutex<State>,
-    /// A name, or a database, is free that was not.
+    /// A name, or a database, is free that was not, or another pair holds a collection.
     freed: Notify,
     /// One change of the target's catalog at a time.
     turn: tokio::sync::Mutex<()>,
@@ -162,6 +162,7 @@ impl Coordinator {
                 reply,
             } => {
                 self.state.lock().rendezvous.hold(pair, uuid);
+                self.freed.notify_waiters();
                 tasks.spawn(async move { coordinator.create(pair, ns, uuid, reply).await });
             }
             Request::Drop {

@@ -5,7 +5,7 @@
 
 use bson::{RawArray, RawBsonRef, RawDocument, Uuid};
 
-use crate::bson::element::{elements, field, kind, string};
+use crate::bson::element::{field, kind, string};
 use crate::error::{Error, Result};
 use crate::pair::oplog::entry::{Entry, uuid_of};
 use crate::position::Position;

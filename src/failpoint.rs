@@ -50,8 +50,6 @@ pub const NAMES: &[&str] = &[
     "rename-recorded",
     "modified",
     "views-followed",
-    "relaid",
-    "relaid-recorded",
     "spool-rotated",
     "cutover-proven",
     "cutover-finishing",

@@ -214,12 +214,6 @@ pub async fn shard_collection(
     run(router, "admin", &command).await.map(drop)
 }
 
-/// Gives the shard key more fields at its end. No error if it has them.
-pub async fn refine_shard_key(router: &Entry, ns: &Namespace, key: &RawDocument) -> Result<()> {
-    let command = rawdoc! {"refineCollectionShardKey": ns.to_string(), "key": key.to_owned()};
-    run(router, "admin", &command).await.map(drop)
-}
-
 /// Splits the chunk that contains `middle`, so that a chunk begins there. Sent once.
 /// Refused where a chunk already begins.
 pub async fn split(router: &Entry, ns: &Namespace, middle: &RawDocument) -> Result<()> {

@@ -1,7 +1,7 @@
 //! A running pair, as control sees it: its progress, what waits on what, and closing the
 //! gates at the end.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
@@ -10,21 +10,19 @@ use std::time::Duration;
 use bson::{RawDocumentBuf, Uuid};
 use parking_lot::Mutex;
 
-use crate::cluster::catalog::{Collection, MapVersion, Namespace};
-use crate::cluster::ownership::Ownership;
+use crate::cluster::catalog::Namespace;
 use crate::error;
 use crate::observe::counters::PairMetrics;
 use crate::pair::budget::Share;
 use crate::pair::checkpoint::Checkpointer;
 use crate::pair::chores::Chores;
-use crate::pair::collection::{Sharding, Tracked};
+use crate::pair::collection::Tracked;
 use crate::pair::ddl::index::Indexer;
 use crate::pair::gate::Gate;
 use crate::pair::lanes::inbox::Inbox;
 use crate::pair::oplog::feed::Feed;
 use crate::pair::tail::view::TailView;
 use crate::position::Position;
-use crate::state::CollectionState;
 
 /// What control sees of a running pair.
 pub struct Pair {
@@ -222,47 +220,12 @@ impl Pair {
         let (mut total, mut done) = (0, 0);
         for tracked in gate.all_that_count() {
             total += 1;
-            done += u64::from(is_done(&gate, &busy, tracked));
+            let is_done =
+                gate.is_copied(&tracked.uuid) && !busy.contains(&tracked.logged_ns().public());
+            done += u64::from(is_done);
         }
         self.metrics.collections_total.store(total, Relaxed);
         self.metrics.collections_done.store(done, Relaxed);
-    }
-
-    /// All of a collection up to `position` is on the target for good, with its indexes. True,
-    /// too, where nothing of it is written by this pair.
-    pub fn has_all_of(&self, uuid: &Uuid, position: Position) -> bool {
-        let busy = self.chores.names();
-        let gate = self.gate.lock();
-        let tracked = gate.tracked(uuid).filter(|tracked| tracked.counts());
-        let Some(tracked) = tracked.filter(|tracked| tracked.bound_to().is_some()) else {
-            return true;
-        };
-        position <= self.resume_position() && is_done(&gate, &busy, tracked)
-    }
-
-    /// The collection is sharded by now, or by a refined key: records it, where this pair holds
-    /// it. Its documents have the owners they had.
-    pub async fn relaid(
-        &self,
-        collection: &Collection,
-        target_version: Option<MapVersion>,
-    ) -> error::Result<()> {
-        let planned = CollectionState::planned(collection, Vec::new())?;
-        let tracked = self.with_gate(|gate| gate.tracked(&planned.uuid).cloned());
-        let is_recorded =
-            |tracked: &Arc<Tracked>| !tracked.is_dead() && tracked.sharding() != Sharding::Unknown;
-        let Some(tracked) = tracked.filter(is_recorded) else {
-            return Ok(());
-        };
-        let state = CollectionState {
-            target_version,
-            ..planned
-        };
-        self.checkpointer.store.set_sharded(&state).await?;
-        if let Some(sharded) = &collection.sharded {
-            tracked.own(Ownership::of(sharded, self.index)?);
-        }
-        Ok(())
     }
 
     /// Reads the part of the tail's state that the cutover needs.
@@ -309,11 +272,6 @@ impl Pair {
         let of = |tracked: &Arc<Tracked>| (tracked.uuid, (tracked.ns(), tracked.held_back.all()));
         gate.all_that_count().map(of).collect()
     }
-}
-
-/// It is copied, and nothing is built or changed on it.
-fn is_done(gate: &Gate, busy: &HashSet<Namespace>, tracked: &Tracked) -> bool {
-    gate.is_copied(&tracked.uuid) && !busy.contains(&tracked.logged_ns().public())
 }
 
 /// A reason why the gates cannot be closed for good.

@@ -13,7 +13,7 @@ use crate::moves::Side;
 /// Places a migration comes to only where the source rolled over, by another command, or
 /// where the load changes no options: tests of their own visit them (`tests/resume.rs`,
 /// `tests/anew.rs`, `tests/ddl_changes.rs`).
-const ELSEWHERE: [&str; 15] = [
+const ELSEWHERE: [&str; 13] = [
     "units-marked",
     "unit-emptied",
     "units-waiting",
@@ -24,8 +24,6 @@ const ELSEWHERE: [&str; 15] = [
     "rename-recorded",
     "modified",
     "views-followed",
-    "relaid",
-    "relaid-recorded",
     "reverse-planned",
     "reverse-begun",
     "reverse-held",

@@ -341,7 +341,7 @@ pub(super) fn shard_index(deployment: &Deployment, id: &str) -> Result<usize> {
                 deployment.side
             ),
         )
-        .remedy("shards are added after the cutover: drop what was made on it, remove it again (`removeShard`), and run the same command; or start over with all of them: `shardlift migrate --restart`")
+        .remedy("shards are added after the cutover: if databases were made on it, drop them, remove it again (`removeShard`), and run the same command; if chunks moved to it, start over with all of them: `shardlift migrate --restart`")
     })
 }
 

@@ -8,5 +8,4 @@ pub mod rendezvous;
 pub mod ddl;
 pub mod views;
 pub mod forget;
-pub mod relaid;
 pub mod watch;

@@ -1,7 +1,6 @@
 //! Watches on both sides what must not change during a run: which shard owns which
-//! documents (R8). A split changes nothing; a moved chunk or a moved primary is an error,
-//! never silent. A collection that became sharded, or whose key was refined, is followed
-//! (`relaid`) where no document has another owner.
+//! documents (R8). A split changes nothing; a moved chunk, a moved primary or a
+//! collection that became sharded is an error, never silent.
 //!
 //! It compares versions, so it also notices a chunk that moved away and back, and reads
 //! no chunk of an unchanged map. A watch that cannot look holds "ready" back.
@@ -18,7 +17,6 @@ use crate::cluster::catalog::{Collection, MapVersion, Namespace, Sharded};
 use crate::cluster::deployment::{Deployment, Side, Topology};
 use crate::cluster::retry::within;
 use crate::control::across::ddl::Coordinator;
-use crate::control::across::relaid::Relaid;
 use crate::control::balancer;
 use crate::control::layout::laid_out::{LaidOut, Made};
 use crate::control::layout::owners::{self, Interval, changed};
@@ -45,7 +43,6 @@ const UNREST: &str = "chunk moves";
 pub struct Watch {
     sides: Sides,
     coordinator: Arc<Coordinator>,
-    relaid: Relaid,
     /// Where each database of the source was found, by its name there.
     homes: Mutex<HashMap<String, Home>>,
 }
@@ -55,7 +52,6 @@ impl Watch {
         Watch {
             sides: sides.clone(),
             coordinator: coordinator.clone(),
-            relaid: Relaid::default(),
             homes: Mutex::default(),
         }
     }
@@ -64,19 +60,14 @@ impl Watch {
     pub async fn run(&self, run: &Run, pairs: &[Arc<Pair>]) -> Error {
         loop {
             let seen = signs(pairs);
-            let next = match self.look_and_follow(run, pairs).await {
+            let next = match self.check().await {
                 // The balancers are back: chunks may move again.
                 _ if run.phase() == Phase::Done => std::future::pending().await,
-                Ok(found) => {
+                Ok(unrest) => {
                     run.obstacles.clear(BLIND);
-                    let unrest = found.unrest();
                     run.obstacles
                         .put(UNREST, (!unrest.is_empty()).then(|| unrest.join("; ")));
-                    if found.relaid.is_empty() {
-                        Instant::now() + INTERVAL
-                    } else {
-                        Instant::now()
-                    }
+                    Instant::now() + INTERVAL
                 }
                 // Also that there is a shard more.
                 Err(e) if matches!(e.kind, Kind::Unsupported | Kind::Refused) => return e,
@@ -92,30 +83,14 @@ impl Watch {
         }
     }
 
-    async fn look_and_follow(&self, run: &Run, pairs: &[Arc<Pair>]) -> Result<Found> {
-        let found = self.look_at_both().await?;
-        // A cutover that is under way is called off, and then it is followed.
-        if !matches!(run.phase(), Phase::CuttingOver | Phase::Done) {
-            let (id, coordinator) = (run.id(), &self.coordinator);
-            self.relaid
-                .follow(&found.relaid, (&self.sides, &id), coordinator, pairs)
-                .await?;
-        }
-        Ok(found)
-    }
-
     /// Compares owners on both sides with owners as laid out. Returns what may move chunks
-    /// from now on, and what is laid out otherwise, in words.
+    /// from now on, in words.
     ///
     /// # Errors
     /// `Unsupported` if something changed; anything else if it could not look.
     pub async fn check(&self) -> Result<Vec<String>> {
-        Ok(self.look_at_both().await?.unrest())
-    }
-
-    async fn look_at_both(&self) -> Result<Found> {
         if self.sides.source.topology == Topology::ReplicaSet {
-            return Ok(Found::default());
+            return Ok(Vec::new());
         }
         // First what is laid out: a collection made between the two is then not looked at.
         let laid_out = self.coordinator.laid_out();
@@ -123,39 +98,27 @@ impl Watch {
         let (source, target) =
             tokio::try_join!(self.look(&self.sides.source), self.look(&self.sides.target))?;
         self.check_homes(&laid_out, &source.versions)?;
-        let (mut changes, mut relaid) = (Vec::new(), Vec::new());
+        let mut changes = Vec::new();
         for (uuid, collection) in &laid_out {
-            let on_source = match self.on_source(*uuid, collection, &source.versions).await? {
-                Became::Relaid => {
-                    relaid.push((*uuid, collection.ns.clone()));
-                    continue;
-                }
-                Became::Other(change) => Some(change),
-                Became::Same => None,
-            };
+            let on_source = self.on_source(*uuid, collection, &source.versions).await?;
             let on_target = self
                 .on_target(collection, made.get(uuid), &target.versions)
                 .await?;
-            changes.extend(on_source.map(|change| (uuid, Side::Source, change)));
-            changes.extend(on_target.map(|change| (uuid, Side::Target, change)));
+            changes.extend(on_source.map(|change| (uuid, change)));
+            changes.extend(on_target.map(|change| (uuid, changed(Side::Target, &change))));
         }
-        // What was dropped since may be gone, or may have another owner by now; what was laid
-        // out otherwise is so on both sides.
+        // What was dropped since may be gone, or may have another owner by now.
         let still = if changes.is_empty() {
             HashMap::new()
         } else {
             self.coordinator.laid_out()
         };
-        let is_still = |uuid: &Uuid| {
-            let same = still.get(uuid).zip(laid_out.get(uuid));
-            same.is_some_and(|(now, before)| is_laid_out_as(now, before))
-        };
-        match changes.into_iter().find(|(uuid, ..)| is_still(uuid)) {
-            Some((_, side, change)) => Err(changed(side, &change)),
-            None => Ok(Found {
-                moving: [source.unrest, target.unrest].concat(),
-                relaid,
-            }),
+        match changes
+            .into_iter()
+            .find(|(uuid, ..)| still.contains_key(*uuid))
+        {
+            Some((_, change)) => Err(change),
+            None => Ok([source.unrest, target.unrest].concat()),
         }
     }
 
@@ -193,43 +156,55 @@ impl Watch {
         Ok(())
     }
 
-    async fn on_source(&self, uuid: Uuid, before: &Collection, now: &Versions) -> Result<Became> {
+    async fn on_source(
+        &self,
+        uuid: Uuid,
+        before: &Collection,
+        now: &Versions,
+    ) -> Result<Option<Error>> {
         let Collection { ns, primary, .. } = before;
+        let other = |what: String| Some(changed(Side::Source, &what));
         // A drop under way: its metadata goes first, its shards follow one by one.
         let Some(row) = now.collections.get(&uuid) else {
-            return Ok(Became::Same);
+            return Ok(None);
         };
         let own = ns.own(&self.sides.source.scope).db;
         let home = now.databases.get(&own);
         if home.is_some_and(|home| home.primary != *primary) {
-            let what = format!("the primary shard of database {own} moved");
-            return Ok(Became::Other(what));
+            return Ok(other(format!("the primary shard of database {own} moved")));
         }
-        let version = before.sharded.as_ref().and_then(|before| before.version);
-        let version = as_renamed(version, row, ns);
+        let Some(sharded) = &before.sharded else {
+            return self.sharded_since((uuid, row), before).await;
+        };
+        let version = as_renamed(sharded.version, row, ns);
         if version.is_some_and(|before| is_same(row, &before)) {
-            return Ok(Became::Same);
+            return Ok(None);
         }
-        let Some(sharded) = self.read_map(&self.sides.source, (uuid, row)).await? else {
-            return Ok(Became::Same);
+        let Some(now) = self.read_map(&self.sides.source, (uuid, row)).await? else {
+            return Ok(None);
+        };
+        let before = owners::intervals(sharded);
+        if owners::is_refined((&sharded.key, &before), sharded.version, &now) {
+            return Ok(Some(owners::refined(ns)));
+        }
+        let change = owners::change(&before, version, &now);
+        Ok(change.and_then(|change| other(format!("{change} of {} changed", row.ns))))
+    }
+
+    async fn sharded_since(&self, of: (Uuid, &Row), before: &Collection) -> Result<Option<Error>> {
+        let Some(sharded) = self.read_map(&self.sides.source, of).await? else {
+            return Ok(None);
         };
         let now = Collection {
             sharded: Some(sharded),
             ..before.clone()
         };
-        if row.ns == *ns && owners::is_relaid(before, &now) {
-            return Ok(Became::Relaid);
+        if owners::is_sharded_in_place(before, &now) {
+            let shard = &self.sides.source.shards[before.primary].id;
+            return Ok(Some(owners::sharded_in_place(&now, shard)));
         }
-        let change = match (&before.sharded, &now.sharded) {
-            (Some(before), Some(now)) => {
-                let change = owners::change(&owners::intervals(before), version, now);
-                change.map(|change| format!("{change} of {} changed", row.ns))
-            }
-            _ => Some(format!(
-                "{ns} was sharded, and moved to other shards or renamed,"
-            )),
-        };
-        Ok(change.map_or(Became::Same, Became::Other))
+        let what = format!("{} was sharded, and a chunk of it moved,", before.ns);
+        Ok(Some(changed(Side::Source, &what)))
     }
 
     async fn on_target(
@@ -270,16 +245,16 @@ impl Watch {
     async fn look_closer(
         &self,
         side: &Deployment,
-        of: (Uuid, &Row),
+        (uuid, row): (Uuid, &Row),
         before: impl FnOnce() -> Vec<Interval>,
         version: Option<MapVersion>,
     ) -> Result<Option<String>> {
         // Dropped since.
-        let Some(now) = self.read_map(side, of).await? else {
+        let Some(now) = self.read_map(side, (uuid, row)).await? else {
             return Ok(None);
         };
         Ok(owners::change(&before(), version, &now)
-            .map(|change| format!("{change} of {} changed", of.1.ns)))
+            .map(|change| format!("{change} of {} changed", row.ns)))
     }
 
     /// None if it was dropped since.
@@ -297,42 +272,6 @@ impl Watch {
         let row = rows.into_iter().find(|row| row.uuid == uuid);
         Ok(row.map(|row| row.sharded))
     }
-}
-
-/// What became of a collection on the source since it was laid out.
-enum Became {
-    Same,
-    /// Other, though no document has another owner: the target's is to follow.
-    Relaid,
-    /// In words.
-    Other(String),
-}
-
-/// What a look at both sides found.
-#[derive(Default)]
-struct Found {
-    /// What may move chunks from now on, in words.
-    moving: Vec<String>,
-    /// Collections that the target's are to follow.
-    relaid: Vec<(Uuid, Namespace)>,
-}
-
-impl Found {
-    /// All of it in words.
-    fn unrest(&self) -> Vec<String> {
-        let relaid = self.relaid.iter().map(|(_, ns)| {
-            format!(
-                "{ns} was sharded on the source, or its shard key was refined: the target follows once all before that is applied"
-            )
-        });
-        self.moving.iter().cloned().chain(relaid).collect()
-    }
-}
-
-/// Whether a collection still counts as laid out in the same way.
-fn is_laid_out_as(now: &Collection, before: &Collection) -> bool {
-    let key = |collection: &Collection| collection.sharded.as_ref().map(|s| s.key.clone());
-    key(now) == key(before)
 }
 
 /// One side as it was found.

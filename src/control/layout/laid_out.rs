@@ -148,12 +148,6 @@ fn on_target(sides: &Sides, collection: &mut CollectionState, there: &Found<'_>)
     let (Some(planned), Some(found)) = (&collection.sharded, found) else {
         return Ok(());
     };
-    // Its key was refined as the source's, and that is not recorded yet (`across::relaid`).
-    let laid_out = owners::mapped(planned, &sides.pairs);
-    let before = (&*planned.key, &laid_out[..]);
-    if owners::is_refined(before, collection.target_version, found) {
-        return Ok(());
-    }
     expect_none(
         collection,
         change(planned, &sides.pairs, collection.target_version, found),

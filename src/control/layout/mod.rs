@@ -227,19 +227,6 @@ async fn shard(
     Ok(())
 }
 
-/// Gives a sharded collection of the target the refined key of the source's, and its zones.
-pub async fn refine(target: &Deployment, collection: &Collection) -> Result<()> {
-    let (ns, Some(sharded)) = (&collection.ns, &collection.sharded) else {
-        return Ok(());
-    };
-    let there = catalog::read_one(target, ns).await?;
-    let key = there.and_then(|there| Some(there.sharded?.key));
-    if key.as_ref() != Some(&sharded.key) {
-        admin::refine_shard_key(&target.entry, ns, &sharded.key).await?;
-    }
-    zones::set(target, ns, &sharded.zones).await
-}
-
 /// A shard that holds a document of this name, orphans included. Not by the storage engine's
 /// own counts, which may be wrong after a crash.
 pub async fn holding<'a>(target: &'a Deployment, ns: &Namespace) -> Result<Option<&'a Shard>> {

@@ -12,6 +12,7 @@ use crate::bson::order::compare_keys;
 use crate::cluster::catalog::{Collection, MapVersion, Namespace, Sharded};
 use crate::cluster::deployment::Side;
 use crate::cluster::ownership::joined;
+use crate::control::layout;
 use crate::error::{Error, Kind, Result};
 
 /// `(min, max, owner)` in key order, neighbours of one owner joined.
@@ -48,16 +49,11 @@ pub fn change(
     (moved_since || !same(before, &joined(now))).then_some("owners")
 }
 
-/// Whether a collection of the source is laid out otherwise by now in a way that gave no
-/// document another owner: it was sharded where it is, or its key was refined.
-pub fn is_relaid(before: &Collection, now: &Collection) -> bool {
-    match (&before.sharded, &now.sharded) {
-        (None, Some(_)) => before.primary == now.primary && !has_moved(now),
-        (Some(before), Some(now)) => {
-            is_refined((&before.key, &joined(before)), before.version, now)
-        }
-        _ => false,
-    }
+/// Whether a collection of the source was sharded since, and no chunk of it has moved: no
+/// document has another owner.
+pub fn is_sharded_in_place(before: &Collection, now: &Collection) -> bool {
+    let is_sharded_now = before.sharded.is_none() && now.sharded.is_some();
+    is_sharded_now && before.primary == now.primary && !has_moved(now)
 }
 
 /// Whether the shard key was refined since the owners were `before`, by `key`, and nothing
@@ -153,15 +149,26 @@ pub fn are_same(before: &Collection, now: &Collection) -> bool {
     }
 }
 
-/// A collection of the source was sharded during the run, and its chunks lie so that the
-/// target's cannot follow. `shard`: the source's that had all of it.
-pub(in crate::control) fn sharded_over_others(ns: &Namespace, shard: &str) -> Error {
-    let found = format!(
-        "{ns} was sharded on the source during the run, with chunks on other shards than {shard}, and the target holds documents of it already"
-    );
+/// A collection of the source was sharded where it is. `shard`: the source's that had all of it.
+pub(in crate::control) fn sharded_in_place(now: &Collection, shard: &str) -> Error {
+    let ns = now.ns.public();
+    let found = format!("{ns} was sharded on the source during the run");
+    if let Some(refused) = layout::refused(now) {
+        return Error::new(Kind::Unsupported, format!("{found}: {refused} cannot be moved")).remedy(
+            "move it by other means, and start over without it (`--exclude`): `shardlift migrate --restart`",
+        );
+    }
     Error::new(Kind::Unsupported, found).remedy(format!(
-        "copy that collection again with `shardlift recopy --shard {shard} --ns {ns}` with the same --source and --target, then run the same `shardlift migrate` again: all else goes on where it is"
+        "copy that collection again, sharded as it is by now, with `shardlift recopy --shard {shard} --ns {ns}` with the same --source and --target, then run the same `shardlift migrate` again: all else goes on where it is"
     ))
+}
+
+/// The shard key of a collection of the source was refined.
+pub(in crate::control) fn refined(ns: &Namespace) -> Error {
+    let found = format!("the shard key of {ns} was refined on the source during the run");
+    Error::new(Kind::Unsupported, found).remedy(
+        "a refined key is not followed: refine it before the migration or after its cutover, and start over with `shardlift migrate --restart`",
+    )
 }
 
 /// What must not change during a run did.

@@ -87,7 +87,8 @@ impl Anew<'_> {
         emptying::finish_wipes(self.shard, self.store).await?;
         failpoint::hit("anew-emptied");
         for (gone, by_others) in &changes.gone {
-            self.forget(gone, *by_others, &there).await?;
+            self.forget(gone, *by_others, &there, start.position)
+                .await?;
         }
         // By its new name it is a new one, whatever has its old name by now.
         for (was, _) in &changes.anew {
@@ -122,7 +123,7 @@ impl Anew<'_> {
         match self.only {
             Some(_) => format!(
                 "collections of source shard {shard} emptied on the target: {emptied}, made anew: {anew}, new: {new}, \
-                 gone from the source: {gone}; what its oplog says of them up to {start} is passed"
+                 gone from the source: {gone}; what its oplog says of them up to {start} is passed, but for renames that are followed"
             ),
             None => format!(
                 "source shard {shard} starts over at {start}: {emptied} collections are emptied on the target, {gone} \
@@ -168,20 +169,31 @@ impl Anew<'_> {
         }
     }
 
-    /// Its drop will not be met by this pair.
-    async fn forget(&self, gone: &CollectionState, by_others: Gone, there: &Catalog) -> Result<()> {
-        match by_others {
+    /// Its drop will not be met by this pair. It is dead, and its entries up to `start` are
+    /// passed.
+    async fn forget(
+        &self,
+        gone: &CollectionState,
+        by_others: Gone,
+        there: &Catalog,
+        start: Position,
+    ) -> Result<()> {
+        let dead = match by_others {
             // It is dropped on the target when the last of them meets its drop.
-            Gone::OthersHoldIt => self
-                .store
-                .add(&CollectionState::dead(gone.uuid, &gone.ns))
-                .await
-                .map(drop),
+            Gone::OthersHoldIt => CollectionState::dead(gone.uuid, &gone.ns),
             Gone::OnlyHere => {
                 self.drop_made(gone, there).await?;
-                self.store.kill(gone.uuid).await.map(drop)
+                CollectionState {
+                    dead: true,
+                    ..gone.clone()
+                }
             }
-        }
+        };
+        let given_up = CollectionState {
+            planned_at: start,
+            ..dead
+        };
+        self.store.add(&given_up).await.map(drop)
     }
 
     async fn drop_made(&self, gone: &CollectionState, there: &Catalog) -> Result<()> {

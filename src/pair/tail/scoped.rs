@@ -13,7 +13,7 @@ use crate::pair::oplog::entry::Entry;
 use crate::pair::oplog::meaning::Meaning;
 use crate::scope::{BUCKETS, Scope, is_passing};
 
-const CROSSED: &str = "a collection that comes into the filters by a rename, or goes out of them, cannot be followed: copy it as it is now with `shardlift recopy --shard <its name> --ns <the name in the run>`, which gives it up if it has gone out, then run the same `shardlift migrate` again";
+const CROSSED: &str = "a collection that comes into the filters by a rename, or goes out of them, cannot be followed: copy it as it is now with `shardlift recopy --shard <its name> --ns <the name in the run>`, which gives it up if it has gone out (the whole shard, without --ns, if another had that name just before), then run the same `shardlift migrate` again";
 
 /// What a command on collections means to the run; None if it does not matter. `is_ours`: its
 /// collection is one of the run's.

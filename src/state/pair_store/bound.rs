@@ -67,16 +67,6 @@ impl PairStore {
             .await
     }
 
-    /// Stores how a collection is sharded by now, on both sides. Does nothing if it is forgotten
-    /// by now.
-    pub async fn set_sharded(&self, of: &CollectionState) -> Result<i64> {
-        let maps = self.save_maps(std::slice::from_ref(of)).await?;
-        let sharded = documents::sharding_fields(of, maps.get(&of.uuid).copied());
-        let set = rawdoc! {"$set": sharded};
-        self.update(COLLECTIONS_OF_PAIR, [self.change_of(of.uuid, &set)])
-            .await
-    }
-
     /// Stores options that the source changed. Does nothing if the collection is forgotten by
     /// now.
     pub async fn set_options(&self, uuid: Uuid, options: &RawDocument) -> Result<i64> {

@@ -13,7 +13,6 @@ use crate::control::layout;
 use crate::control::layout::{databases, laid_out, owners};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
-use crate::pair::ddl::entry::SHARDED_RENAMED;
 use crate::pair::ddl::request::{Created, Creation};
 
 impl Coordinator {
@@ -45,23 +44,12 @@ impl Coordinator {
                     }
                     continue;
                 }
-                // It was sharded since, and the target's is to follow (`relaid`).
-                ToMake::Made if self.is_relaid(&collection, uuid) => {
-                    drop(turn);
-                    tokio::select! {
-                        () = freed => {}
-                        () = waits.closed() => {}
-                    }
-                    continue;
+                ToMake::Made if self.is_sharded_since(&collection, uuid) => {
+                    let shard = &self.sides.source.shards[collection.primary].id;
+                    return Err(owners::sharded_in_place(&collection, shard));
                 }
                 // A shard creates a collection, too, when it gets the first chunk of it.
                 ToMake::Made => owners::expect_same(self.laid_out().get(&uuid), &collection)?,
-                ToMake::Free if self.made().contains_key(&uuid) => {
-                    let ns = &collection.ns;
-                    let found =
-                        format!("{ns} was sharded on the source during the run, and renamed");
-                    return Err(Error::new(Kind::Unsupported, found).remedy(SHARDED_RENAMED));
-                }
                 ToMake::Free if self.are_others_in_the_way(&collection).await? => {
                     drop(turn);
                     tokio::time::sleep(POLL).await;
@@ -83,9 +71,9 @@ impl Coordinator {
         }
     }
 
-    fn is_relaid(&self, now: &Collection, uuid: Uuid) -> bool {
+    fn is_sharded_since(&self, now: &Collection, uuid: Uuid) -> bool {
         let before = self.laid_out().remove(&uuid);
-        before.is_some_and(|before| owners::is_relaid(&before, now))
+        before.is_some_and(|before| owners::is_sharded_in_place(&before, now))
     }
 
     /// What a pair is told of a collection that is made. The caller has the turn.
@@ -143,7 +131,7 @@ impl Coordinator {
 
     /// # Errors
     /// `Unsupported` for what is refused before a run, too.
-    pub(super) fn expect_movable(&self, collection: &Collection) -> Result<()> {
+    fn expect_movable(&self, collection: &Collection) -> Result<()> {
         let Some(refused) = layout::refused(collection) else {
             return Ok(());
         };

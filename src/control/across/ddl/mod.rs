@@ -5,7 +5,6 @@
 
 mod emptied;
 mod making;
-mod relaid;
 mod renaming;
 mod resolve;
 mod series;

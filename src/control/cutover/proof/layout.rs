@@ -70,7 +70,7 @@ impl Layout<'_> {
             );
             return Some(Difference::new(
                 format!("{ns} is sharded on the source and not on the target"),
-                followed_or(&by_hand),
+                by_hand,
             ));
         };
         if (wanted.key.as_bytes(), wanted.unique) != (there.key.as_bytes(), there.unique) {
@@ -81,7 +81,7 @@ impl Layout<'_> {
                 key(wanted),
                 key(there)
             );
-            return Some(Difference::new(what, followed_or(ANEW)));
+            return Some(Difference::new(what, ANEW));
         }
         self.owners(ns, wanted, there)
             .or_else(|| zones(ns, &wanted.zones, &there.zones))
@@ -177,13 +177,6 @@ impl Layout<'_> {
         }
         found
     }
-}
-
-/// The remedy of what the watch follows.
-fn followed_or(by_hand: &str) -> String {
-    format!(
-        "shardlift follows by itself where no document has another owner; if this stays, {by_hand}"
-    )
 }
 
 fn zones(ns: &Namespace, wanted: &[Zone], there: &[Zone]) -> Option<Difference> {

@@ -10,6 +10,7 @@ use bson::Uuid;
 use crate::cluster::catalog::{Catalog, Collection, CollectionKind, Namespace};
 use crate::control::layout;
 use crate::control::layout::owners;
+use crate::position::Position;
 use crate::state::{CollectionState, PairState};
 
 #[derive(Debug, Default)]
@@ -61,7 +62,8 @@ pub fn changes<'a>(
             changes.gone.push((was, others));
             continue;
         };
-        let is_followed = only.is_some() && was.sharded.is_none() && was.ns.time_series().is_none();
+        let is_plain = was.sharded.is_none() && is.sharded.is_none();
+        let is_followed = only.is_some() && is_plain && was.ns.time_series().is_none();
         let ns = if is_followed { &was.ns } else { &is.ns };
         let is = Collection {
             ns: ns.clone(),
@@ -162,7 +164,7 @@ fn differs(was: &CollectionState, is: &Collection) -> Option<Differs> {
     let is_sharded_now = was.sharded.is_none() && is.sharded.is_some();
     let differs = if was.sharded.is_some() && *ns != is.ns {
         Differs::Owners(renamed())
-    } else if !is_sharded_now && has_other_owners(&was.collection(), is) {
+    } else if !is_sharded_now && !owners::are_same(&was.collection(), is) {
         Differs::Owners(format!("owners of {ns} changed"))
     } else if is_sharded_now {
         Differs::Layout(format!("{ns} was sharded"))
@@ -178,11 +180,6 @@ fn differs(was: &CollectionState, is: &Collection) -> Option<Differs> {
     Some(differs)
 }
 
-/// A refined key gives no document another one, and is followed (`across::relaid`).
-fn has_other_owners(was: &Collection, is: &Collection) -> bool {
-    !owners::are_same(was, is) && !owners::is_relaid(was, is)
-}
-
 /// Why a collection cannot be made on the target now.
 fn in_the_way(
     pair: usize,
@@ -195,12 +192,15 @@ fn in_the_way(
     if is.kind != CollectionKind::Plain {
         return Some(format!("{ns} was created, and is not a plain collection"));
     }
-    if states[pair]
-        .collections
-        .iter()
-        .any(|c| c.dead && Some(c.uuid) == is.uuid)
-    {
-        return Some(format!("the drop of {ns} was rolled back"));
+    let mut own = states[pair].collections.iter();
+    if let Some(dead) = own.find(|c| c.dead && Some(c.uuid) == is.uuid) {
+        let is_given_up = Position::default() < dead.planned_at;
+        let why = if is_given_up {
+            format!("{ns} was given up by a `recopy`, and is in the run again by its name")
+        } else {
+            format!("the drop of {ns} was rolled back")
+        };
+        return Some(why);
     }
     let others = states.iter().enumerate().filter(|(at, _)| *at != pair);
     let mut laid_out = others

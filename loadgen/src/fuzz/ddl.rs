@@ -12,57 +12,43 @@ use super::{value, write};
 /// A kind of DDL.
 pub(super) struct Kind {
     pub(super) name: &'static str,
-    /// False while the engine does not follow it.
-    pub(super) on: bool,
     pub(super) weight: u64,
     pub(super) make: fn(&mut Maker<'_>) -> Vec<Command>,
 }
 
-const fn on(name: &'static str, weight: u64, make: fn(&mut Maker<'_>) -> Vec<Command>) -> Kind {
-    Kind {
-        name,
-        on: true,
-        weight,
-        make,
-    }
-}
-
-const fn off(name: &'static str, weight: u64, make: fn(&mut Maker<'_>) -> Vec<Command>) -> Kind {
-    Kind {
-        on: false,
-        ..on(name, weight, make)
-    }
+const fn kind(name: &'static str, weight: u64, make: fn(&mut Maker<'_>) -> Vec<Command>) -> Kind {
+    Kind { name, weight, make }
 }
 
 /// All of them.
 pub(super) const KINDS: [Kind; 27] = [
-    on("create", 6, create),
-    on("create capped", 4, create_capped),
-    on("drop", 4, drop),
-    on("drop and create", 4, drop_and_create),
-    on("dropDatabase", 1, drop_database),
-    on("createIndexes", 12, create_indexes),
-    on("dropIndexes", 6, drop_indexes),
-    on("$merge", 2, merge),
-    on("renameCollection", 4, rename),
-    on("rename over", 4, rename_over),
-    on("rename in a ring", 2, rename_in_a_ring),
-    on("rename across databases", 2, rename_across),
-    on("convertToCapped", 2, convert_to_capped),
-    on("$out", 4, out),
-    on("collMod expiry", 3, mod_expiry),
-    on("collMod hidden", 2, mod_hidden),
-    on("collMod validator", 3, mod_validator),
-    on("collMod cappedSize", 2, mod_capped),
-    on("collMod pre-images", 1, mod_images),
-    on("create view", 3, create_view),
-    on("change view", 2, change_view),
-    on("drop view", 2, drop_view),
-    on("time series", 3, time_series),
-    on("collMod prepareUnique", 2, mod_unique),
-    on("cloneCollectionAsCapped", 2, clone_as_capped),
-    on("mapReduce", 1, map_reduce),
-    on("stored function", 1, stored_function),
+    kind("create", 6, create),
+    kind("create capped", 4, create_capped),
+    kind("drop", 4, drop),
+    kind("drop and create", 4, drop_and_create),
+    kind("dropDatabase", 1, drop_database),
+    kind("createIndexes", 12, create_indexes),
+    kind("dropIndexes", 6, drop_indexes),
+    kind("$merge", 2, merge),
+    kind("renameCollection", 4, rename),
+    kind("rename over", 4, rename_over),
+    kind("rename in a ring", 2, rename_in_a_ring),
+    kind("rename across databases", 2, rename_across),
+    kind("convertToCapped", 2, convert_to_capped),
+    kind("$out", 4, out),
+    kind("collMod expiry", 3, mod_expiry),
+    kind("collMod hidden", 2, mod_hidden),
+    kind("collMod validator", 3, mod_validator),
+    kind("collMod cappedSize", 2, mod_capped),
+    kind("collMod pre-images", 1, mod_images),
+    kind("create view", 3, create_view),
+    kind("change view", 2, change_view),
+    kind("drop view", 2, drop_view),
+    kind("time series", 3, time_series),
+    kind("collMod prepareUnique", 2, mod_unique),
+    kind("cloneCollectionAsCapped", 2, clone_as_capped),
+    kind("mapReduce", 1, map_reduce),
+    kind("stored function", 1, stored_function),
 ];
 
 const VIEWS: [&str; 2] = ["v1", "v2"];

@@ -233,10 +233,11 @@
 //!   Kept for ever they slowed down every look at a gate.
 //! - *An emptied database is dropped on the target* ([`control::layout::databases`]): its name would
 //!   keep away every other spelling. Only one that lists nothing, sent once, in the turn.
-//! - *A capped collection has room while it is copied* ([`pair::ddl::capped`]), for it may hold more
-//!   than its size, and its size again in an exact state. One of a source that does not log what
-//!   it lets go is copied anew where a replay shows that it may differ ([`pair::write::in_order`]).
-//!   Rejected: copying every full one anew after each crash.
+//! - *A capped collection of the target has room until the cutover* ([`pair::ddl::capped`]): it may
+//!   hold more than its size, and nothing has to order changes of its size with inserts. One of a source
+//!   that does not log what it lets go is copied anew where a replay shows that it may differ
+//!   ([`pair::write::in_order`]). Rejected: copying every full one anew after each crash; its own
+//!   size once it is copied, set in an exact state.
 //! - *A time series is its buckets*, a collection like others, made with the options that the
 //!   source lists; the view of them that people use is made and dropped beside
 //!   ([`control::layout::series`]). Rejected: the command that makes both, for it gives the
@@ -274,7 +275,7 @@
 //!
 //! # Not yet
 //!
-//! Servers before 4.2 and after 6.0; renames of sharded collections, sharded time series and changes of any; different
+//! Servers before 4.2 and after 6.0; renames of sharded collections and of time series; different
 //! shard counts.
 
 // Reading order: from the rules MongoDB fixes, through both clusters and the

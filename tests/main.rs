@@ -59,6 +59,8 @@ mod strays;
 mod tidy;
 mod time_series;
 mod validate;
+mod validate_roles;
+mod validate_verdicts;
 mod validate_warnings;
 mod verify;
 mod watch;

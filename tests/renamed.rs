@@ -19,7 +19,7 @@ use crate::engine::Engine;
 use crate::fixture::{self, run};
 use crate::recorded::shardlift;
 
-const RENAMES: [&str; 7] = [
+const RENAMES: [&str; 8] = [
     "a=c",
     "gone=went",
     "x.orders=x.bills",
@@ -27,6 +27,7 @@ const RENAMES: [&str; 7] = [
     "x.other=x.swap",
     "x.moved=y.kept",
     "w.part=v.part",
+    "x.wind=x.storm",
 ];
 
 fn flags<'f>(renames: &[&'f str]) -> Vec<&'f str> {
@@ -276,14 +277,14 @@ async fn shard(client: &Client, ns: &str, key: Document) {
 /// With zones, chunks on both shards, and collections that come sharded.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sharded_cluster_arrives_under_other_names() {
-    let [source, target] = on_clusters("6.0").await;
+    let [source, target] = on_clusters("6.0", &["a.weather", "x.wind"]).await;
     later::a_moved_primary_stops_the_run(&source, &target).await;
 }
 
 /// Chunks by names, and no command by UUID.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sharded_cluster_of_an_earlier_release_arrives_under_other_names() {
-    on_clusters("4.2").await;
+    on_clusters("4.2", &[]).await;
 }
 
 async fn cluster(release: &str) -> ShardedCluster {
@@ -300,7 +301,8 @@ async fn cluster(release: &str) -> ShardedCluster {
     cluster
 }
 
-async fn on_clusters(release: &str) -> [ShardedCluster; 2] {
+/// `series`: time series that are sharded.
+async fn on_clusters(release: &str, series: &[&str]) -> [ShardedCluster; 2] {
     let (a, b) = tokio::join!(cluster(release), cluster(release));
     let (source, target) = (a.uri(), b.uri());
     let from = Client::with_uri_str(&source).await.unwrap();
@@ -335,6 +337,13 @@ async fn on_clusters(release: &str) -> [ShardedCluster; 2] {
         doc! {"updateZoneKeyRange": "a.zoned", "min": {"_id": 0}, "max": {"_id": 100}, "zone": "z"},
     )
     .await;
+    for ns in series {
+        let of = doc! {"timeField": "at", "metaField": "s"};
+        let sharded = doc! {"shardCollection": ns, "key": {"s": "hashed"}, "timeseries": of};
+        run(&from, "admin", sharded).await;
+        let (db, name) = ns.split_once('.').unwrap();
+        measure(&from, db, name, 0).await;
+    }
     spread(&from).await;
     populate(&from, "n").await;
     insert(&from, "a.zoned", 0..200).await;

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::process::{Command, Output};
+use std::time::Duration;
 
 use bson::{RawDocumentBuf, doc};
 use loadgen::cluster::{ReplicaSet, ReplicaSetOptions};
@@ -160,9 +161,25 @@ async fn a_member_that_is_not_reached_is_named_with_the_step_that_failed() {
 
     // What is reached now need not be after an election.
     let secondary = (a.primary().await.unwrap() + 1) % 3;
+    const HEALTHY: &str = "source shards healthy";
+    let sound = check(&source, &target, HEALTHY).await;
+    assert_eq!(sound.verdict, Verdict::Ok, "{sound:?}");
     a.members()[secondary].freeze();
     let frozen = check(&source, &target, NAME).await;
+    // Its set notices after some heartbeats.
+    let weak = loop {
+        let now = check(&source, &target, HEALTHY).await;
+        if now.verdict != Verdict::Ok {
+            break now;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    };
     a.members()[secondary].thaw();
+    assert_eq!(weak.verdict, Verdict::Warning, "{weak:?}");
+    assert!(
+        weak.found.contains("no data-bearing member to spare"),
+        "{weak:?}"
+    );
     assert_eq!(frozen.verdict, Verdict::Warning, "{frozen:?}");
     assert!(
         frozen.found.contains(&a.member_hosts()[secondary]),

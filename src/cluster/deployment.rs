@@ -95,14 +95,25 @@ impl Deployment {
     /// Not made by a run: indexes that expire stay and are held back, and orphans do not
     /// count (R8).
     pub fn with_users_before(&self) -> Deployment {
-        let mut before = self.clone();
-        let writes = before.dialect.writes.keeping_expiring_indexes();
-        before.dialect.writes = writes;
-        for shard in &mut before.shards {
+        let writes = self.dialect.writes.keeping_expiring_indexes();
+        Deployment {
+            had_users: true,
+            ..self.written_as(writes)
+        }
+    }
+
+    /// The same as a target of that source.
+    pub fn written_from(&self, source: &Deployment) -> Deployment {
+        self.written_as(self.dialect.writes.for_source(source.dialect.reads))
+    }
+
+    fn written_as(&self, writes: WriteForms) -> Deployment {
+        let mut written = self.clone();
+        written.dialect.writes = writes;
+        for shard in &mut written.shards {
             shard.writes = writes;
         }
-        before.had_users = true;
-        before
+        written
     }
 
     /// The same with these filters and renames.

@@ -61,7 +61,7 @@ fn defaults_stand_where_nothing_is_set() {
     );
     assert_eq!(
         (config.bulk_ops_max, config.bulk_mb_max, config.api_port),
-        (2000, 8, 27183)
+        (2000, 8, 27182)
     );
     assert_eq!(
         (config.cutover, config.verify),
@@ -261,7 +261,7 @@ fn a_bad_map_is_refused() {
 #[test]
 fn deployments_are_needed_only_where_they_are_used() {
     let none = Sources::default();
-    for verb in [Verb::Validate, Verb::Migrate, Verb::Verify, Verb::Recopy] {
+    for verb in [Verb::Validate, Verb::Migrate, Verb::Verify] {
         assert!(
             resolve(verb, &none)
                 .unwrap_err()
@@ -269,8 +269,8 @@ fn deployments_are_needed_only_where_they_are_used() {
                 .contains("source is not set")
         );
     }
-    for verb in [Verb::Status, Verb::Cutover, Verb::Cancel] {
-        assert_eq!(resolve(verb, &none).unwrap().api_port, 27183);
+    for verb in [Verb::Status, Verb::Cutover, Verb::Cancel, Verb::Recopy] {
+        assert_eq!(resolve(verb, &none).unwrap().api_port, 27182);
     }
     let stored = resolve(
         Verb::Cancel,

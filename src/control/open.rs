@@ -14,6 +14,7 @@ use crate::control::balancers::{self, Balancers};
 use crate::control::found_file::FoundFile;
 use crate::control::left_behind;
 use crate::control::limits;
+use crate::control::phases;
 use crate::control::recorded;
 use crate::control::recorded::wipe;
 use crate::control::run::Run;
@@ -98,7 +99,10 @@ async fn open_on(config: &Config, sides: Sides, run: &Run) -> Result<Opened> {
     match store.load().await? {
         Some(state) => take_up(config, sides, state, run).await,
         None if config.turned => Err(Error::internal("no way back is recorded")),
-        None => begin(config, sides, &store, run).await,
+        None => {
+            recorded::sweep(&sides.target).await;
+            begin(config, sides, &store, run).await
+        }
     }
 }
 
@@ -221,6 +225,7 @@ async fn take_up(config: &Config, mut sides: Sides, state: RunState, run: &Run) 
     sides.pairs = state.pairs.clone();
     let balancers = Balancers::recorded(&state);
     let stores = Stores::new(&sides, &state.id);
+    phases::recall(run, &stores.run).await;
     let feeds = feeds(config, &sides, &state.id)?;
     FoundFile::of(&state.id, state.source_shards.clone(), &balancers).write(&config.spool_path()?);
     left_behind::tell(&sides, &balancers, run).await;

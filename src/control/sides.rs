@@ -40,7 +40,12 @@ impl Sides {
         let filters = config.filters();
         let asked =
             |side: Result<Deployment>| side.map(|side| side.asked(&filters, &config.rename));
-        (asked(source), asked(target))
+        let (source, target) = (asked(source), asked(target));
+        let target = match &source {
+            Ok(source) => target.map(|target| target.written_from(source)),
+            Err(_) => target,
+        };
+        (source, target)
     }
 
     /// Makes `scope` what a migration of them is about.
@@ -64,7 +69,11 @@ impl Sides {
         }
         Sides {
             source: as_side(&self.target, Side::Source),
-            target: Arc::new(as_side(&self.source, Side::Target).with_users_before()),
+            target: Arc::new(
+                as_side(&self.source, Side::Target)
+                    .with_users_before()
+                    .written_from(&self.target),
+            ),
             pairs,
         }
     }

@@ -53,7 +53,7 @@ pub(super) const KINDS: [Kind; 27] = [
     on("collMod expiry", 3, mod_expiry),
     on("collMod hidden", 2, mod_hidden),
     on("collMod validator", 3, mod_validator),
-    off("collMod cappedSize", 2, mod_capped),
+    on("collMod cappedSize", 2, mod_capped),
     on("collMod pre-images", 1, mod_images),
     on("create view", 3, create_view),
     on("change view", 2, change_view),

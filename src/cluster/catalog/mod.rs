@@ -5,6 +5,7 @@
 //! sharding from the config server (`sharding`); here they are put together.
 //! Reads only.
 
+pub mod capped;
 pub mod collection;
 pub mod contents;
 mod homes;

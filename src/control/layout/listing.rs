@@ -93,7 +93,7 @@ async fn namings(listers: &[Arc<Lister>], listing: &Listing) -> Result<Namings> 
 /// Gives collections the names that they had before the listing, and returns those that they
 /// were listed by; and what was made since, if anything was renamed: its name may have been
 /// another's. It is met being made.
-fn as_of_start(
+pub fn as_of_start(
     collections: &mut Vec<Collection>,
     namings: &Namings,
     scope: &Scope,
@@ -130,7 +130,7 @@ fn as_of_start(
 }
 
 /// A view may have been made by a name that a collection had before.
-fn are_unique(collections: &[Collection]) -> bool {
+pub fn are_unique(collections: &[Collection]) -> bool {
     let mut names = HashSet::new();
     collections
         .iter()

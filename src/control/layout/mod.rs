@@ -33,6 +33,7 @@ use crate::codes;
 use crate::control::layout::chunks::{AT_START, Moves, ON_THE_FLY};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
+use crate::pair::ddl::refused::unless_taken;
 
 /// The option that says which fields are encrypted.
 const ENCRYPTED: &str = "encryptedFields";
@@ -151,7 +152,7 @@ async fn make(
     }
     let mut there = catalog::read_one(target, ns).await?;
     if there.is_none() {
-        let options = options::to_create(&collection.options);
+        let options = options::to_lay_out(&collection.options, target.dialect.writes);
         match admin::create(&target.entry, ns, &options).await {
             Err(e) if e.code == Some(codes::NAMESPACE_EXISTS) => {
                 there = catalog::read_one(target, ns).await?
@@ -159,11 +160,16 @@ async fn make(
             Err(e) if databases::made_way(target, &ns.db, &e).await? => {
                 admin::create(&target.entry, ns, &options).await?;
             }
-            made => made?,
+            made => made.map_err(|e| {
+                let own = ns.own(&target.scope.clone().on(false));
+                let without =
+                    format!("drop {own} there, or make it anew with what the target takes");
+                unless_taken(e, without)
+            })?,
         }
     }
     if let Some(there) = &there {
-        same_or_refuse(collection, there)?;
+        same_or_refuse(target, collection, there)?;
     }
     series::make_view(target, collection).await?;
     let Some(sharded) = &collection.sharded else {
@@ -182,7 +188,7 @@ async fn make(
 /// carries the key, then the sharding itself: so the router makes one chunk per interval,
 /// on its shard, with no chunk to move and no range to delete afterwards; and it finds
 /// the index instead of making a plain one. Where such zones are refused (hashed keys on
-/// 4.2), `chunks::arrange` does all of it.
+/// 4.2, time in the key of a time series), `chunks::arrange` does all of it.
 async fn shard(
     target: &Deployment,
     collection: &Collection,
@@ -190,7 +196,8 @@ async fn shard(
     wanted: &[chunks::Interval],
 ) -> Result<()> {
     let (entry, ns) = (&target.entry, &collection.ns);
-    if target.dialect.catalog.hashed_zones_are_whole || !is_hashed(&sharded.key) {
+    let hashed = is_hashed(&sharded.key) && !target.dialect.catalog.hashed_zones_are_whole;
+    if !hashed && !series::is_by_time(collection, &sharded.key) {
         zones::place(target, ns, wanted).await?;
     }
     failpoint::hit("layout-placed");
@@ -203,10 +210,15 @@ async fn shard(
         )
         .await?;
     }
+    // Of buckets by their time series: the router takes it in no other way.
+    let key = match ns.time_series() {
+        Some(_) => series::public_key(collection, &sharded.key)?,
+        None => sharded.key.clone(),
+    };
     admin::shard_collection(
         entry,
-        ns,
-        &sharded.key,
+        &ns.public(),
+        &key,
         sharded.unique,
         collection.has_collation(),
     )
@@ -236,11 +248,20 @@ fn is_hashed(key: &RawDocument) -> bool {
     elements(key).any(|field| matches!(View::from(field), View::Text(b"hashed")))
 }
 
-fn same_or_refuse(wanted: &Collection, there: &Collection) -> Result<()> {
+fn same_or_refuse(target: &Deployment, wanted: &Collection, there: &Collection) -> Result<()> {
+    let options = &wanted.options;
+    // Earlier releases made it without room.
+    let may_be = [
+        options::to_lay_out(options, target.dialect.writes),
+        options::to_create(options),
+    ];
+    let are_same = may_be
+        .iter()
+        .any(|options| options::same(options, &there.options));
     let key = |c: &Collection| c.sharded.as_ref().map(|s| (s.key.clone(), s.unique));
     let differs = if wanted.kind != there.kind {
         "is of another kind"
-    } else if !options::same(&wanted.options, &there.options) {
+    } else if !are_same {
         "has other options"
     } else if there.sharded.is_some() && key(wanted) != key(there) {
         "has another shard key"
@@ -252,10 +273,8 @@ fn same_or_refuse(wanted: &Collection, there: &Collection) -> Result<()> {
 
 /// What cannot be laid out, in words; None for all else.
 pub fn refused(collection: &Collection) -> Option<&'static str> {
-    if collection.options.get_document(ENCRYPTED).is_ok() {
-        return Some("a collection of queryable encryption");
-    }
-    series::refused(collection)
+    let is_encrypted = collection.options.get_document(ENCRYPTED).is_ok();
+    is_encrypted.then_some("a collection of queryable encryption")
 }
 
 /// True if two collections, or views, were created alike.

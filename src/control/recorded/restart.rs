@@ -57,7 +57,7 @@ pub async fn restart(
     let target = &target.scoped(run.scope.clone());
     let lease = Lease::take(recorded::first(target), &run.id).await?;
     let done = tokio::select! {
-        done = restart_alone(source, target, source_shard, ns, cut) => done,
+        done = alone(source, target, source_shard, ns, cut) => done,
         lost = lease.keep() => Err(lost),
     };
     let released = lease.release().await;
@@ -68,7 +68,11 @@ pub async fn restart(
     ))
 }
 
-async fn restart_alone(
+/// The same for the process that has the lease, between two attempts.
+///
+/// # Errors
+/// As `restart`.
+pub async fn alone(
     source: &Deployment,
     target: &Deployment,
     source_shard: &str,

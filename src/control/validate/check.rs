@@ -75,7 +75,7 @@ pub struct Check {
 }
 
 impl Check {
-    pub(super) fn pass(name: &'static str, found: impl Into<String>) -> Self {
+    pub(in crate::control) fn pass(name: &'static str, found: impl Into<String>) -> Self {
         Check {
             group: Group::Content,
             name,
@@ -86,7 +86,7 @@ impl Check {
         }
     }
 
-    pub(super) fn fail(
+    pub(in crate::control) fn fail(
         name: &'static str,
         found: impl Into<String>,
         remedy: impl Into<String>,
@@ -99,7 +99,7 @@ impl Check {
     }
 
     /// Fit, but the operator should know.
-    pub(super) fn warn(
+    pub(in crate::control) fn warn(
         name: &'static str,
         found: impl Into<String>,
         remedy: impl Into<String>,
@@ -111,11 +111,11 @@ impl Check {
     }
 
     /// A check whose question the server did not answer has failed.
-    pub(super) fn answered(name: &'static str, answer: Result<Check>) -> Self {
+    pub(in crate::control) fn answered(name: &'static str, answer: Result<Check>) -> Self {
         answer.unwrap_or_else(|e| Check::unanswered(name, &e))
     }
 
-    pub(super) fn unanswered(name: &'static str, e: &Error) -> Self {
+    pub(in crate::control) fn unanswered(name: &'static str, e: &Error) -> Self {
         let remedy = e
             .remedy
             .clone()
@@ -159,7 +159,7 @@ impl Check {
         }
     }
 
-    pub(super) fn about(self, group: Group) -> Self {
+    pub(in crate::control) fn about(self, group: Group) -> Self {
         Check { group, ..self }
     }
 

@@ -274,7 +274,7 @@ mod tests {
         let rows = [
             (
                 plain(rawdoc! {"encryptedFields": {}}),
-                "d.x (queryable encryption)",
+                "d.x (a collection of queryable encryption)",
             ),
             (plain(rawdoc! {"temp": true}), "temporary: d.x"),
             (buckets(), "d.x (buckets without their time series)"),

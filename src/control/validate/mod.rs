@@ -9,14 +9,17 @@ mod capacity;
 mod check;
 mod content;
 mod definitions;
+mod expiries;
 mod host;
 pub mod indexes;
 mod members;
 mod order;
+mod orphans;
 pub mod privileges;
 mod profile;
 mod reach;
 mod reverse;
+mod role;
 mod scope;
 mod settings;
 mod strays;
@@ -92,10 +95,11 @@ async fn of_deployments(source: &Deployment, target: &Deployment) -> Vec<Check> 
         reach::members(target),
         host::target_disk(source, target)
     );
-    let (files_source, files_target, balancing) = tokio::join!(
+    let (files_source, files_target, balancing, orphans) = tokio::join!(
         host::open_files(source),
         host::open_files(target),
-        settings::balancing(source, target)
+        settings::balancing(source, target),
+        orphans::check(source)
     );
     let (may_source, may_target, users) = tokio::join!(
         privileges_of(source),
@@ -114,6 +118,7 @@ async fn of_deployments(source: &Deployment, target: &Deployment) -> Vec<Check> 
     checks.extend(of_source);
     checks.extend(grouped(Group::SourceState, vec![readable, history, skew]));
     checks.extend(balancing.map(|check| check.about(Group::SourceState)));
+    checks.extend(orphans);
     checks.extend(of_target);
     let capacity = vec![files_source, files_target];
     let found = [window, disk, host::own_open_files()].into_iter().flatten();
@@ -141,13 +146,13 @@ async fn of_content(
     catalog: &Catalog,
     to_wipe: &BTreeSet<Namespace>,
 ) -> Vec<Check> {
-    let mut checks = vec![
-        content::source_collections(catalog, &source.scope),
-        ask::indexes(source, catalog, &target.dialect.catalog).await,
+    let mut checks = vec![content::source_collections(catalog, &source.scope)];
+    checks.extend(ask::indexes(source, catalog, &target.dialect).await);
+    checks.extend([
         definitions::check(source, target, catalog).await,
         strays::check(source, catalog).await,
         scope::left_behind(source).await,
-    ];
+    ]);
     checks.extend(scope::filters(source, catalog).await);
     checks.extend(scope::renames(source, catalog));
     let empty = ask::target_empty(catalog, target, to_wipe).await;
@@ -198,12 +203,19 @@ pub async fn all(
         }
     }
     checks.extend(of_config(config, &source, &target));
-    let catalog = named.as_ref().ok().map(|named| &named.catalog);
-    checks.extend(of_reverse(config, &source, &target, catalog).await);
+    checks.extend(of_reverse(config, &source, &target).await);
     checks.sort_by_key(|check| check.group);
     Validation {
         checks,
         unreached: None,
+    }
+}
+
+impl Validation {
+    /// What was checked beside.
+    pub fn join(&mut self, check: Check) {
+        self.checks.push(check);
+        self.checks.sort_by_key(|check| check.group);
     }
 }
 
@@ -231,14 +243,9 @@ fn of_config(config: &Config, source: &Deployment, target: &Deployment) -> Vec<C
 }
 
 /// What a way back needs beside, if it is wanted.
-async fn of_reverse(
-    config: &Config,
-    source: &Deployment,
-    target: &Deployment,
-    catalog: Option<&Catalog>,
-) -> Vec<Check> {
+async fn of_reverse(config: &Config, source: &Deployment, target: &Deployment) -> Vec<Check> {
     if config.reverse {
-        reverse::checks(source, target, catalog).await
+        reverse::checks(source, target).await
     } else {
         Vec::new()
     }
@@ -254,7 +261,7 @@ pub async fn require(config: &Config, sides: &Sides, to_wipe: &BTreeSet<Namespac
     let mut checks = run(&sides.source, &sides.target, &catalog, to_wipe).await;
     checks.push(content::names(&unnamed));
     checks.extend(of_config(config, &sides.source, &sides.target));
-    checks.extend(of_reverse(config, &sides.source, &sides.target, Some(&catalog)).await);
+    checks.extend(of_reverse(config, &sides.source, &sides.target).await);
     for check in checks.iter().filter(|check| !check.has_failed()) {
         tell(check);
     }

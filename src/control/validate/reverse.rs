@@ -1,18 +1,12 @@
 //! What following the target back to the source needs beside what a migration does. Asked
 //! before the start: after the cutover it would be too late.
 
-use crate::cluster::catalog::Catalog;
 use crate::cluster::deployment::{Deployment, Topology};
-use crate::control::layout::options::expiry;
 use crate::control::validate::privileges::{self, Need, Needs, On};
 use crate::control::validate::{Check, Group, ask, grouped, topology};
 
 /// The rights of the way there on the other side, each; one release; an oplog.
-pub(super) async fn checks(
-    source: &Deployment,
-    target: &Deployment,
-    catalog: Option<&Catalog>,
-) -> Vec<Check> {
+pub(super) async fn checks(source: &Deployment, target: &Deployment) -> Vec<Check> {
     let (follows, writes) = (
         privileges::source(target.topology, &target.dialect),
         privileges::target(source.topology, &source.dialect),
@@ -28,10 +22,6 @@ pub(super) async fn checks(
     let mut checks = grouped(Group::Privileges, vec![follows, writes, blocked]);
     checks.extend(grouped(Group::Content, vec![names(source)]));
     checks.extend(grouped(Group::TargetState, vec![oplog, history]));
-    checks.extend(grouped(
-        Group::Content,
-        catalog.map(series).into_iter().collect(),
-    ));
     checks.extend(grouped(
         Group::Release,
         vec![topology::same_release(&from, &to)],
@@ -50,22 +40,6 @@ fn names(source: &Deployment) -> Check {
         NAME,
         format!("{renames}: the way back cannot undo them yet"),
         remedy,
-    )
-}
-
-/// The expiry of a time series is set on the target after the fence, and no change of a time
-/// series is followed.
-fn series(catalog: &Catalog) -> Check {
-    let expiring = catalog.collections.iter().filter_map(|collection| {
-        let series = collection.ns.time_series()?;
-        expiry(&collection.options).map(|_| series.to_string())
-    });
-    Check::none_of(
-        "way back: time series that expire",
-        &expiring.collect::<Vec<_>>(),
-        "none",
-        "the way back could not follow the end of the cutover on these: remove their expiry (`collMod` with \
-         `expireAfterSeconds: \"off\"`), or leave --reverse out",
     )
 }
 

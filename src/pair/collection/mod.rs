@@ -7,6 +7,7 @@ pub mod names;
 mod past;
 pub mod doubts;
 pub mod duplicate_names;
+pub mod capped;
 pub mod held_back;
 pub mod under_way;
 
@@ -19,6 +20,7 @@ use parking_lot::Mutex;
 
 use crate::cluster::catalog::{Namespace, index};
 use crate::cluster::ownership::Ownership;
+use crate::pair::collection::capped::Capped;
 use crate::pair::collection::doubts::Doubts;
 use crate::pair::collection::duplicate_names::DuplicateNames;
 use crate::pair::collection::held_back::HeldBack;
@@ -111,8 +113,7 @@ pub struct Tracked {
     indexes_listed_at: AtomicU64,
     /// Ops handed to lanes and not yet applied: the gate adds, lanes take off.
     pub in_lanes: AtomicU64,
-    /// Of a capped collection: the last insert made a document (`write::in_order`).
-    pub inserts_make: AtomicBool,
+    pub capped: Capped,
     /// Commands on the target's collection that nobody has answered yet.
     under_way: Count,
     /// Documents that are written one by one.
@@ -162,7 +163,7 @@ impl Tracked {
             rolls: AtomicBool::new(false),
             indexes_listed_at: AtomicU64::new(0),
             in_lanes: AtomicU64::new(0),
-            inserts_make: AtomicBool::new(false),
+            capped: Capped::default(),
             under_way: Count::default(),
             duplicate_names: DuplicateNames::default(),
             doubts: Doubts::default(),

@@ -131,7 +131,7 @@ impl Ddl {
                     position,
                 }
             }
-            Meaning::Modify { coll } => modify(entry, coll, uuid()?)?,
+            Meaning::Modify => modify(entry, uuid()?),
             Meaning::Refused { command, remedy } => {
                 return Err(entry.unsupported(&format!("a `{command}`")).remedy(remedy));
             }
@@ -206,7 +206,10 @@ fn namespace(scope: &Scope, entry: &Entry<'_>, name: &str) -> Result<Namespace> 
     let (db, coll) = name
         .split_once('.')
         .ok_or_else(|| entry.unsupported("a rename without a database"))?;
-    expect_no_series(entry, "renameCollection", coll)?;
+    if coll.starts_with(BUCKETS) {
+        let found = "a `renameCollection` of a time series";
+        return Err(entry.unsupported(found).remedy(SERIES_RENAMED));
+    }
     named(scope, db, coll)
 }
 
@@ -220,28 +223,17 @@ fn named(scope: &Scope, db: &str, coll: &str) -> Result<Namespace> {
     Namespace::named(scope, db, coll).map_err(taken)
 }
 
-/// # Errors
-/// `Unsupported` for buckets: of a time series more would have to change than these.
-fn expect_no_series(entry: &Entry<'_>, command: &str, coll: &str) -> Result<()> {
-    if coll.starts_with(BUCKETS) {
-        let found = format!("a `{command}` of a time series");
-        return Err(entry.unsupported(&found).remedy(SERIES_CHANGED));
-    }
-    Ok(())
-}
+const SERIES_RENAMED: &str = "renames of a time series cannot be followed: rename it before the migration or after its cutover, and start over with `shardlift migrate --restart`";
 
 const CROSSES: &str = "renames, and `$out`, `mapReduce` and `convertToCapped`, which end in one, cannot be followed between names that `--rename` takes to different databases: keep them off the source until the cutover, and start over with `shardlift migrate --restart`, or with renames within one database";
 
-const SERIES_CHANGED: &str = "changes of a time series cannot be followed: change it before the migration or after its cutover, and start over with `shardlift migrate --restart`";
-
-fn modify(entry: &Entry<'_>, coll: &str, uuid: Uuid) -> Result<Ddl> {
-    expect_no_series(entry, "collMod", coll)?;
+fn modify(entry: &Entry<'_>, uuid: Uuid) -> Ddl {
     let mut changed = elements(entry.o).skip(1);
-    Ok(Ddl::Modify {
+    Ddl::Modify {
         uuid,
         of_indexes: changed.any(|change| change.name == b"index"),
         position: entry.position,
-    })
+    }
 }
 
 /// The specification inside a `createIndexes` entry, which carries the command's

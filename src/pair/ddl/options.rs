@@ -4,8 +4,7 @@
 //!
 //! It goes straight to the pair's own shard, as the source logs it there: a shard without
 //! chunks may have logged nothing, and then it has not changed either. What acts by itself
-//! waits for the cutover (R10), and the size of a capped collection for an exact state
-//! (`capped`).
+//! waits for the cutover (R10): an expiry, and the size of a capped collection.
 
 use std::sync::Arc;
 
@@ -19,6 +18,7 @@ use crate::cluster::deployment::Shard;
 use crate::error::Result;
 use crate::pair::collection::Tracked;
 use crate::pair::collection::under_way::{is_answered, until_answered};
+use crate::pair::ddl::refused::unless_taken;
 use crate::pair::ddl::vanished;
 use crate::pair::oplog::proven::{self, Lister};
 
@@ -59,7 +59,11 @@ pub async fn align(
             return Ok(Some(wanted));
         }
         for change in changes {
-            modify(target, tracked, &change).await?;
+            let modified = modify(target, tracked, &change).await;
+            modified.map_err(|e| {
+                let own = tracked.ns().own(&lister.shard.scope);
+                unless_taken(e, format_args!("change {own} there by `collMod`"))
+            })?;
         }
     }
     unreachable!("the last round returns")

@@ -36,7 +36,7 @@ impl Coordinator {
             }
             match self.to_make(&collection, uuid) {
                 ToMake::Dead => return Ok(Creation::Dropped),
-                ToMake::NameTaken => {
+                ToMake::NameTaken | ToMake::Awaited => {
                     drop(turn);
                     tokio::select! {
                         () = freed => {}
@@ -63,7 +63,8 @@ impl Coordinator {
 
     fn to_make(&self, collection: &Collection, uuid: Uuid) -> ToMake {
         let state = self.state.lock();
-        match state.rendezvous.to_make(&collection.ns, uuid) {
+        let Collection { ns, primary, .. } = collection;
+        match state.rendezvous.to_make(ns, uuid, *primary) {
             // A database moves with all that is in it.
             ToMake::Free if state.has_elsewhere(collection) => ToMake::NameTaken,
             to_make => to_make,

@@ -7,6 +7,7 @@ mod emptied;
 mod making;
 mod renaming;
 mod resolve;
+mod series;
 mod turn;
 mod views;
 mod zones;
@@ -46,7 +47,7 @@ pub struct Coordinator {
     listers: Vec<Arc<Lister>>,
     runs: RunStore,
     state: Mutex<State>,
-    /// A name, or a database, is free that was not.
+    /// A name, or a database, is free that was not, or another pair holds a collection.
     freed: Notify,
     /// One change of the target's catalog at a time.
     turn: tokio::sync::Mutex<()>,
@@ -160,6 +161,7 @@ impl Coordinator {
                 reply,
             } => {
                 self.state.lock().rendezvous.hold(pair, uuid);
+                self.freed.notify_waiters();
                 tasks.spawn(async move { coordinator.create(pair, ns, uuid, reply).await });
             }
             Request::Drop {
@@ -188,9 +190,12 @@ impl Coordinator {
                 options,
                 reply,
             } => {
-                self.modified(&uuid, options);
-                // A pair that is gone no longer needs the answer.
-                let _ = reply.send(Ok(()));
+                let modified = self.modified(&uuid, options);
+                tasks.spawn(async move {
+                    let followed = coordinator.follow_series(modified).await;
+                    // A pair that is gone no longer needs the answer.
+                    let _ = reply.send(followed);
+                });
             }
             Request::Views { db, reply } => {
                 tasks.spawn(async move {
@@ -203,10 +208,11 @@ impl Coordinator {
 
     /// What is laid out has these options from here on: the expiry among them is set at the
     /// cutover.
-    fn modified(&self, uuid: &Uuid, options: RawDocumentBuf) {
-        if let Some(collection) = self.state.lock().laid_out.get_mut(uuid) {
-            Arc::make_mut(collection).options = options;
-        }
+    fn modified(&self, uuid: &Uuid, options: RawDocumentBuf) -> Option<Arc<Collection>> {
+        let mut state = self.state.lock();
+        let collection = state.laid_out.get_mut(uuid)?;
+        Arc::make_mut(collection).options = options;
+        Some(collection.clone())
     }
 
     /// Dropped collections that no pair holds any more.
@@ -335,14 +341,16 @@ impl Coordinator {
             .filter(|c| c.uuid.is_some());
         match there {
             Some(there) if made.is_none_or(|made| there.uuid == Some(made)) => {
-                if let Some(series) = ns.time_series() {
+                let is_sharded = there.sharded.is_some();
+                let series = ns.time_series();
+                if let Some(series) = series.as_ref().filter(|_| !is_sharded) {
                     // IMPORTANT: first: once its buckets are gone, no attempt comes here again.
-                    let dropped = self.views.drop_series(&series);
-                    self.until_answered(&series, dropped).await?;
+                    let dropped = self.views.drop_series(series);
+                    self.until_answered(series, dropped).await?;
                 }
                 let target = &self.sides.target;
                 let dropped = drop_collection(target, &there);
-                if target.dialect.writes.binds_uuid {
+                if target.dialect.writes.binds_uuid && series.is_none() {
                     dropped.await
                 } else {
                     // It may take effect for as long as it is not answered.

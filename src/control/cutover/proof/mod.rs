@@ -26,6 +26,7 @@ mod definitions;
 mod indexes;
 mod layout;
 pub mod prover;
+mod repairs;
 mod shown;
 
 use std::collections::HashMap;

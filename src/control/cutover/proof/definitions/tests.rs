@@ -162,6 +162,20 @@ fn options_count_but_for_obsolete_ones() {
         vec![capped(8192)],
         &[("d.c has options", false)],
     );
+    let room = || {
+        Limits::of(&rawdoc! {"capped": true, "size": 1})
+            .unwrap()
+            .room()
+            .bytes
+    };
+    check(
+        vec![capped(4096)],
+        vec![capped(room())],
+        &[(
+            "the size of d.c is 4096 bytes on the source, and none is kept",
+            false,
+        )],
+    );
     // Our own changes may have switched off pre-images: that is ours to mend.
     let with = |images: bool, level: &str| {
         plain(

@@ -266,6 +266,16 @@ fn of_one_name_only_what_its_pair_cannot_follow_is_made_up_for() {
             "a |  |  | ",
         ),
         ("z", a(), vec![collection(1, "z")], "a |  |  | "),
+        // Renamed, and sharded by now: that rename could not be followed.
+        (
+            "a",
+            a(),
+            vec![Collection {
+                sharded: spread(0, 1).sharded,
+                ..collection(1, "z")
+            }],
+            " |  | z | ",
+        ),
         ("a", a(), vec![], " | a |  | "),
         ("a", a(), vec![collection(8, "a")], " | a |  | a"),
         (

@@ -81,6 +81,15 @@ async fn the_window_begins_at_ready_is_kept_and_extended_and_ends_the_run_when_i
     let mut engine = Engine::start(&source.uri(), &target.uri(), &["--window-h", "2"]).await;
     let now = engine.until("in a new window", begun).await;
     assert!(HOUR_S < left_s(&now), "{now:?}");
+    // It tells how the earlier processes ended, and why.
+    for (phase, why) in [
+        (Phase::Stopped, "stopped by a signal"),
+        (Phase::Parked, "the cutover window has passed"),
+    ] {
+        let mut changes = now.phases.iter();
+        let told = changes.any(|change| change.phase == phase && change.why.contains(why));
+        assert!(told, "{phase}: {:?}", now.phases);
+    }
     engine.until_ready().await;
     engine.cut_over().await;
     expect_equal(&source.uri(), &target.uri()).await;

@@ -89,7 +89,7 @@
 //! | room | owns | never |
 //! |---|---|---|
 //! | [`limits`], [`rules`], [`error`], [`codes`], [`config`], [`failpoint`] | numbers, rules, causes, servers' error codes, knobs, places to crash at | talks to a server |
-//! | [`scope`] | which collections a migration is about | knows a server |
+//! | [`scope`] | which collections a migration is about, and their names on the target | knows a server |
 //! | [`position`] | positions in one shard's oplog, and what they are worth in time | knows a server |
 //! | [`bson`] | comparison, identity, hash of raw values | decodes a document |
 //! | [`wire`] | connections straight to a known server: login, requests, replies, cursors | knows a primary, tries again |
@@ -245,6 +245,10 @@
 //! - *What is out of the filters is decided by name where its UUID is unknown*
 //!   ([`pair::tail`]): what a pair tracks stays tracked under any name, so a rename across the
 //!   filters stops it, but for what servers make to rename it.
+//! - *Other names on the target are those of the source already*: the source is read under
+//!   them, from its catalog, its oplog's DDL and its answers ([`cluster::catalog`],
+//!   [`pair::ddl::entry`], [`scope`]). It is read only, by a dozen questions; rejected: other
+//!   names where the target is written, by three times as many commands. Ops carry no names.
 //! - *Ready means that a cutover would succeed now*: whoever sees what would keep it from that
 //!   says so as an obstacle; what only servers know is asked for ([`control::attempt::lookout`]).
 //! - *A scan asks for no fence*: a read that does waits for prepared documents, one

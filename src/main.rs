@@ -65,47 +65,60 @@ fn run(call: &Invocation, exposed: Option<String>) -> Result<()> {
         Verb::Reverse => back(call, &config),
         Verb::Completions | Verb::Man => outcome::pages(call),
         Verb::Mirror => mirror(call),
-        Verb::Recopy => {
-            let shard = call.shard.clone().unwrap_or_default();
-            outcome::sentence(engine(&config, |config| {
-                control::restart_command(config, shard, call.ns.clone())
-            })?)
-        }
+        Verb::Recopy => recopy(call, &config),
     }
 }
 
 fn cancel(call: &Invocation, config: &Config) -> Result<()> {
-    give_up(call, config, Reverse::Wanted, control::cancel_command)
+    let left = "cancel the run recorded on the target";
+    ask_or_work(
+        call,
+        config,
+        (Reverse::Wanted, left),
+        Client::cancel,
+        control::cancel_command,
+    )
 }
 
 fn back(call: &Invocation, config: &Config) -> Result<()> {
     match call.back.unwrap_or(Back::Status) {
         Back::Status => outcome::status(call, &client(call, config)?),
         Back::Cutover => outcome::cutover(call, &client(call, config)?, Reverse::Running),
-        Back::Stop => give_up(
-            call,
-            config,
-            Reverse::Running,
-            control::stop_reverse_command,
-        ),
+        Back::Stop => {
+            let left = "give up the way back recorded on the source";
+            let meant = (Reverse::Running, left);
+            ask_or_work(
+                call,
+                config,
+                meant,
+                Client::cancel,
+                control::stop_reverse_command,
+            )
+        }
     }
 }
 
+fn recopy(call: &Invocation, config: &Config) -> Result<()> {
+    let (shard, ns) = (call.shard.clone().unwrap_or_default(), call.ns.clone());
+    let ask = |client: &Client| client.recopy(&shard, ns.as_deref());
+    let work =
+        |config, answering| control::restart_command(config, shard.clone(), ns.clone(), answering);
+    let left = "work on the run recorded on the target";
+    ask_or_work(call, config, (Reverse::Wanted, left), ask, work)
+}
+
 /// Asks the running process, which must go the way that is meant, or works on what is
-/// `recorded` if none answers. Where the deployments are given, the process that answers must
-/// work on their run: another may listen on the same port.
-fn give_up<F: Future<Output = Result<Option<String>>>>(
+/// `recorded` if none answers; `left` says what that does. Where the deployments are given, the
+/// process that answers must work on their run: another may listen on the same port.
+fn ask_or_work<F: Future<Output = Result<Option<String>>>>(
     call: &Invocation,
     config: &Config,
-    meant: Reverse,
+    (meant, left): (Reverse, &str),
+    ask: impl Fn(&Client) -> Result<String>,
     recorded: impl FnOnce(Config, Option<String>) -> F,
 ) -> Result<()> {
     let client = client(call, config)?;
     let answer = client.status().map_err(|silent| {
-        let left = match meant {
-            Reverse::Running => "give up the way back recorded on the source",
-            Reverse::No | Reverse::Wanted => "cancel the run recorded on the target",
-        };
         silent.remedy(format!(
             "run this on the host where `shardlift migrate` runs, with the same --api-port; if no process is left, give \
              --source and --target to {left}"
@@ -114,7 +127,7 @@ fn give_up<F: Future<Output = Result<Option<String>>>>(
     if call.api.is_some() || !config.has_deployments() {
         return answer.and_then(|now| {
             outcome::runs(&now, meant)?;
-            outcome::sentence(client.cancel()?)
+            outcome::sentence(ask(&client)?)
         });
     }
     // One that has ended answers for a moment, and does nothing any more.
@@ -126,16 +139,16 @@ fn give_up<F: Future<Output = Result<Option<String>>>>(
             config.api_port
         )
     });
-    let given_up = engine(config, |config| recorded(config, answering)).map_err(|e| match hint {
+    let worked = engine(config, |config| recorded(config, answering)).map_err(|e| match hint {
         Some(hint) => Error {
             remedy: e.remedy.clone().map(|remedy| remedy + &hint),
             ..e
         },
         None => e,
     });
-    match given_up? {
+    match worked? {
         Some(told) => outcome::sentence(told),
-        None => outcome::sentence(client.cancel()?),
+        None => outcome::sentence(ask(&client)?),
     }
 }
 

@@ -14,6 +14,7 @@ use shardlift::config::pages;
 use shardlift::control::validate::{Check, Validation, Verdict};
 use shardlift::error::{Error, Kind, Result};
 use shardlift::observe::client::Client;
+use shardlift::observe::display::Picture;
 use shardlift::observe::plain;
 use shardlift::observe::prepared::Prepared;
 use shardlift::observe::reverse::Reverse;
@@ -23,12 +24,6 @@ use shardlift::verify::Report;
 /// Time between two lines while a cutover is followed.
 const LINE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Clears what is behind the cursor, to the end of the line and of the screen.
-const CLEAR_LINE: &str = "\x1b[K";
-const CLEAR_REST: &str = "\x1b[J";
-const HOME: &str = "\x1b[H";
-const CLEAR: &str = "\x1b[2J";
-
 /// The state of a running migration; with `--watch` until it ends.
 pub(crate) fn status(call: &Invocation, client: &Client) -> Result<()> {
     let mut now = client.status()?;
@@ -36,13 +31,18 @@ pub(crate) fn status(call: &Invocation, client: &Client) -> Result<()> {
         return print(shown(call, &now));
     }
     let on_screen = std::io::stdout().is_terminal() && !call.json;
-    if on_screen {
-        print(CLEAR)?;
-    }
+    let mut picture = on_screen.then(Picture::on_stdout);
     loop {
-        let text = shown(call, &now);
-        print(if on_screen { frame(&text) } else { text })?;
+        match &mut picture {
+            Some(picture) => picture.show(&now),
+            None => print(shown(call, &now))?,
+        }
         if now.is_final() {
+            if on_screen {
+                drop(picture);
+                // The cursor stays behind the last line.
+                print("")?;
+            }
             return Ok(());
         }
         std::thread::sleep(LINE_INTERVAL);
@@ -53,17 +53,11 @@ pub(crate) fn status(call: &Invocation, client: &Client) -> Result<()> {
 fn shown(call: &Invocation, now: &Snapshot) -> String {
     if call.json {
         now.json()
-    } else if call.watch && !std::io::stdout().is_terminal() {
+    } else if call.watch {
         now.line()
     } else {
         now.table()
     }
-}
-
-/// Drawn over the one before: nothing is cleared before it is written, so nothing flickers.
-fn frame(text: &str) -> String {
-    let lines = text.trim_end().replace('\n', &format!("{CLEAR_LINE}\n"));
-    format!("{HOME}{lines}{CLEAR_LINE}\n{CLEAR_REST}")
 }
 
 /// That the process goes the way that is meant: there, or (`Running`) back.

@@ -59,7 +59,9 @@
 //! UUID and `_id`, equal as the index compares. A document is in a flush once. A drop
 //! is a meeting of exactly the pairs that hold the UUID, made once when the last of
 //! them has come to it; what is dead is dead for all. So is a rename; its position is recorded
-//! with the name, and no rename up to there is made again.
+//! with the name, and no rename up to there is made again. A sharded collection is made once the
+//! pair of its database's primary shard has met its creation: the log of that shard has all that
+//! had its name before.
 //!
 //! # R5
 //! **Transactions** take effect at their commit entry, aborted ones never. Parts that
@@ -114,6 +116,7 @@
 //! index has an expiry from the beginning or never: until the cutover it is one with which
 //! nothing expires (on 5.0: no date since 1958). So it is on any old source that the target is
 //! followed back to: its indexes stay, and what it expired by itself before that is copied again.
+//! A target that would shorten an expiry has none, and deletes nothing.
 //!
 //! # R11
 //! **Cutover.** Writes stop; a note in every source shard's oplog is the first marker.

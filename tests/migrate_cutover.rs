@@ -11,6 +11,7 @@ use shardlift::observe::phase::Phase;
 use crate::engine::Engine;
 use crate::fixture;
 use crate::migrate::{expect_equal, stop, wipe};
+use crate::recorded::shardlift;
 
 const DOCS: u64 = 3_000;
 
@@ -228,4 +229,39 @@ async fn a_cancel_whose_target_is_gone_says_what_is_not_put_back() {
             "{text}"
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_next_start_removes_the_lease_of_one_that_died_at_its_very_end() {
+    let (source, target) = tokio::join!(
+        fixture::replica_set("a", &[]),
+        fixture::replica_set("b", &[])
+    );
+    let (from, to) = (source.uri(), target.uri());
+    fixture::insert(&source.client().await.unwrap(), "shop", "orders").await;
+    let mut engine = Engine::start_to_crash(&from, &to, &[], "cutover-removed").await;
+    engine.until_ready().await;
+    engine.request_cutover().await;
+    engine.crashed().await;
+    let b = target.client().await.unwrap();
+    let names = b.list_database_names().await.unwrap();
+    assert!(names.contains(&"__shardlift".to_owned()), "{names:?}");
+
+    let again = [
+        "migrate",
+        "--source",
+        &from,
+        "--target",
+        &to,
+        "--api-port",
+        "0",
+    ];
+    let (code, text) = shardlift(&again, None).await;
+    assert!(
+        code == Some(4) && text.contains("target is empty"),
+        "{text}"
+    );
+    let names = b.list_database_names().await.unwrap();
+    assert!(!names.contains(&"__shardlift".to_owned()), "{names:?}");
+    expect_equal(&from, &to).await;
 }

@@ -4,6 +4,7 @@
 mod api;
 mod mirror;
 mod prepare;
+mod recopy;
 mod reverse;
 mod schema;
 mod throttle;

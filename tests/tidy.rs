@@ -108,7 +108,7 @@ const PAIR: [&str; 22] = [
     "start",
     "mod",
 ];
-const CONTROL: [&str; 26] = [
+const CONTROL: [&str; 27] = [
     "run",
     "sides",
     "throttle",
@@ -128,6 +128,7 @@ const CONTROL: [&str; 26] = [
     "across",
     "recorded",
     "window",
+    "phases",
     "open",
     "process",
     "reverse",
@@ -357,13 +358,10 @@ fn every_rule_that_code_names_is_written_down() {
 }
 
 #[test]
-fn every_exit_code_is_in_the_readme() {
+fn every_exit_code_is_in_the_readme_and_in_the_help() {
     use shardlift::error::Kind;
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
-    let (_, codes) = readme
-        .split_once("Exit codes:")
-        .expect("the README lists the exit codes");
-    let (codes, _) = codes.split_once("\n\n").expect("a paragraph of its own");
+    let help = shardlift::config::cli::command().render_help().to_string();
     let kinds = [
         Kind::Config,
         Kind::Connect,
@@ -380,11 +378,16 @@ fn every_exit_code_is_in_the_readme() {
         Kind::Control,
         Kind::Internal,
     ];
-    for kind in kinds {
-        let code = kind.exit_code().to_string();
-        let is_there = codes
-            .split(|c: char| !c.is_ascii_digit())
-            .any(|number| number == code);
-        assert!(is_there, "exit code {code} ({kind:?}) is not in the README");
+    for page in [readme, help] {
+        let (_, codes) = page.split_once("Exit codes:").expect("they are listed");
+        let codes = codes.split("\n\n").next().unwrap_or_default();
+        for kind in kinds {
+            let code = kind.exit_code().to_string();
+            let mut numbers = codes.split(|c: char| !c.is_ascii_digit());
+            assert!(
+                numbers.any(|number| number == code),
+                "{code} ({kind:?}): {codes}"
+            );
+        }
     }
 }

@@ -1,28 +1,23 @@
 //! Pairs of deployments that are fit for a migration, and each way not to be.
 
 use std::collections::BTreeSet;
-use std::os::unix::fs::PermissionsExt;
-use std::time::Duration;
 
 use bson::oid::ObjectId;
 use bson::{Bson, DateTime, RawDocumentBuf, doc};
-use loadgen::server::data_dir::DataDir;
 use shardlift::cluster::catalog;
-use shardlift::cluster::connect;
-use shardlift::cluster::deployment::{Deployment, Side};
+use shardlift::cluster::deployment::Deployment;
 use shardlift::control::validate::indexes::refused;
 use shardlift::control::validate::{self, Check};
-use shardlift::error::Kind;
 
 use crate::fixture;
 
-async fn checks(source: &Deployment, target: &Deployment) -> Vec<Check> {
+pub(crate) async fn checks(source: &Deployment, target: &Deployment) -> Vec<Check> {
     let catalog = catalog::read(source).await.expect("the catalog is read");
     validate::run(source, target, &catalog, &BTreeSet::new()).await
 }
 
 /// Names of the checks that failed.
-async fn failed(source: &Deployment, target: &Deployment) -> Vec<&'static str> {
+pub(crate) async fn failed(source: &Deployment, target: &Deployment) -> Vec<&'static str> {
     let checks = checks(source, target).await;
     let failed = checks.iter().filter(|c| c.has_failed());
     for check in failed.clone() {
@@ -31,7 +26,7 @@ async fn failed(source: &Deployment, target: &Deployment) -> Vec<&'static str> {
     failed.map(|c| c.name).collect()
 }
 
-async fn found(source: &Deployment, target: &Deployment, name: &str) -> String {
+pub(crate) async fn found(source: &Deployment, target: &Deployment, name: &str) -> String {
     let checks = checks(source, target).await;
     checks
         .into_iter()
@@ -244,109 +239,4 @@ async fn a_cluster_is_no_target_for_a_replica_set() {
     let source = fixture::source(&a.uri()).await;
     let target = fixture::target(&b.uri()).await;
     assert_eq!(failed(&source, &target).await, ["same topology"]);
-}
-
-#[tokio::test]
-async fn a_user_s_missing_roles_are_named() {
-    let (secured, open) = tokio::join!(secured(), fixture::replica_set("open", &[]));
-    let target = fixture::target(&open.uri()).await;
-    let host = &secured.host;
-    let uri = |user: &str, password: &str| format!("mongodb://{user}:{password}@{host}/");
-    let source = fixture::source(&uri("root", "p%40ss")).await;
-    assert_eq!(failed(&source, &target).await, [""; 0]);
-
-    let users = [
-        ("blind", vec!["readAnyDatabase"]),
-        ("reader", vec!["readAnyDatabase", "clusterMonitor"]),
-        ("fit", vec!["readAnyDatabase", "clusterMonitor", "backup"]),
-        (
-            "writer",
-            vec!["readWriteAnyDatabase", "clusterMonitor", "restore"],
-        ),
-        ("poor", vec!["readWriteAnyDatabase", "clusterMonitor"]),
-    ];
-    for (user, roles) in users {
-        fixture::run(
-            &source.entry,
-            "admin",
-            doc! {"createUser": user, "pwd": "x", "roles": roles},
-        )
-        .await;
-    }
-    let fit = fixture::source(&uri("fit", "x")).await;
-    assert_eq!(failed(&fit, &target).await, [""; 0]);
-    let reader = fixture::source(&uri("reader", "x")).await;
-    let lacks = found(&reader, &target, "source privileges").await;
-    assert!(
-        lacks.starts_with("secured lacks backup (appendOplogNote") && !lacks.contains("; "),
-        "{lacks}"
-    );
-
-    let source = fixture::source(&open.uri()).await;
-    let writer = fixture::target(&uri("writer", "x")).await;
-    assert_eq!(
-        found(&source, &writer, "target privileges").await,
-        "sufficient on router and shards"
-    );
-    let poor = fixture::target(&uri("poor", "x")).await;
-    let lacks = found(&source, &poor, "target privileges").await;
-    let restores = [
-        "lacks restore (",
-        "collMod",
-        "bypassDocumentValidation",
-        "applyOps",
-    ];
-    assert!(
-        restores.iter().all(|part| lacks.contains(part)) && !lacks.contains("readWrite"),
-        "{lacks}"
-    );
-
-    for (uri, part) in [
-        (uri("root", "wrong"), "authSource"),
-        (uri("blind", "x"), "clusterMonitor"),
-    ] {
-        let error = connect::connect(Side::Source, &uri, fixture::TIMEOUT)
-            .await
-            .unwrap_err();
-        assert_eq!(error.kind, Kind::Connect, "{error}");
-        assert!(
-            error.remedy.unwrap().contains(part) && !error.message.contains("wrong"),
-            "{}",
-            error.message
-        );
-    }
-}
-
-/// A replica set of one that asks for a login, with the user `root`.
-async fn secured() -> fixture::Server {
-    let dir = DataDir::create("secured").unwrap();
-    let key = dir.path().join("keyfile");
-    std::fs::write(&key, "c2hhcmRsaWZ0LXRlc3Q=").unwrap();
-    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
-    let args = [
-        "--replSet",
-        "secured",
-        "--oplogSize",
-        "64",
-        "--keyFile",
-        key.to_str().unwrap(),
-    ];
-    let server = fixture::Server::start_in(dir, "secured", &args).await;
-    let client = server.client().await;
-    let members = doc! {"_id": "secured", "members": [{"_id": 0, "host": &server.host}]};
-    fixture::run(&client, "admin", doc! {"replSetInitiate": members}).await;
-    while !fixture::run(&client, "admin", doc! {"hello": 1})
-        .await
-        .get_bool("isWritablePrimary")
-        .unwrap()
-    {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    fixture::run(
-        &client,
-        "admin",
-        doc! {"createUser": "root", "pwd": "p@ss", "roles": ["root"]},
-    )
-    .await;
-    server
 }

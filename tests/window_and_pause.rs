@@ -2,6 +2,7 @@
 //! passed and taken up again; held back and let go on.
 
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use bson::{Document, doc};
@@ -126,6 +127,16 @@ async fn a_paused_run_writes_nothing_says_who_paused_it_and_goes_on() {
     expect_equal(&source.uri(), &target.uri()).await;
 }
 
+/// A report, JSON or the page that holds it.
+pub(crate) fn report_in(file: &Path) -> serde_json::Value {
+    let text = std::fs::read_to_string(file).unwrap();
+    let json = match text.split_once("id=\"report\">") {
+        Some((_, rest)) => rest.split_once("</script>").unwrap().0,
+        None => &text,
+    };
+    serde_json::from_str(json).unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_report_tells_what_was_done_however_it_ended() {
     let (source, target) = sets().await;
@@ -146,16 +157,7 @@ async fn the_report_tells_what_was_done_however_it_ended() {
             engine.cancel().await;
             engine.end().await;
         }
-        let text = std::fs::read_to_string(&file).unwrap();
-        let json = if name == "done.html" {
-            let (_, rest) = text
-                .split_once("id=\"report\">")
-                .expect("a page with its data");
-            rest.split_once("</script>").unwrap().0.to_owned()
-        } else {
-            text
-        };
-        let report: serde_json::Value = serde_json::from_str(&json).unwrap();
+        let report = report_in(&file);
         let done = name == "done.html";
         assert_eq!(
             report["status"]["phase"],

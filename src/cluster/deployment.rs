@@ -12,7 +12,9 @@ use crate::cluster::dialect::{Dialect, WriteForms};
 use crate::cluster::direct::Direct;
 use crate::cluster::entry::Entry;
 use crate::error::{Error, Kind, Result};
-use crate::scope::{Filters, Scope};
+use crate::scope::Scope;
+use crate::scope::filters::Filters;
+use crate::scope::renames::Renames;
 use crate::wire::way::Way;
 
 /// How long a client of the data plane looks for a primary: an election takes 10 s by
@@ -114,9 +116,14 @@ impl Deployment {
         written
     }
 
-    /// The same with these filters.
-    pub fn filtered(&self, filters: &Filters) -> Deployment {
-        self.scoped(self.scope.filtered(filters))
+    /// The same with these filters and renames.
+    pub fn asked(&self, filters: &Filters, renames: &Renames) -> Deployment {
+        self.scoped(self.scope.asked(filters, renames))
+    }
+
+    /// All of it, by its own names.
+    pub fn unfiltered(&self) -> Deployment {
+        self.asked(&Filters::default(), &Renames::default())
     }
 
     /// The same of which a migration is about `scope`.
@@ -127,6 +134,7 @@ impl Deployment {
     }
 
     pub(super) fn set_scope(&mut self, scope: Scope) {
+        let scope = scope.on(self.side == Side::Target);
         for shard in &mut self.shards {
             shard.scope = scope.clone();
         }

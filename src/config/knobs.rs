@@ -33,7 +33,7 @@ pub enum Verb {
 impl Verb {
     /// True for the commands that connect to both deployments.
     pub fn connects(self) -> bool {
-        !matches!(self, Verb::Cancel | Verb::Reverse) && DEPLOYMENTS.contains(&self)
+        !matches!(self, Verb::Cancel | Verb::Reverse | Verb::Recopy) && DEPLOYMENTS.contains(&self)
     }
 
     /// True for those, and for commands that connect if they are given the deployments.
@@ -93,7 +93,7 @@ const PLANS: &[Verb] = &[Verb::Validate, Verb::Migrate, Verb::Recopy];
 const COMPARES: &[Verb] = &[Verb::Migrate, Verb::Verify];
 const MIGRATE: &[Verb] = &[Verb::Migrate];
 /// Cancelling reads there what a run found, if its target is gone.
-const SPOOLS: &[Verb] = &[Verb::Migrate, Verb::Cancel];
+const SPOOLS: &[Verb] = &[Verb::Validate, Verb::Migrate, Verb::Cancel];
 const API: &[Verb] = &[
     Verb::Migrate,
     Verb::Status,
@@ -105,6 +105,7 @@ const API: &[Verb] = &[
     Verb::Throttle,
     Verb::Prepare,
     Verb::Reverse,
+    Verb::Recopy,
 ];
 /// The commands that ask a running process.
 pub const ASKS: &[Verb] = API.split_at(1).1;
@@ -143,6 +144,8 @@ pub const KNOBS: &[Knob] = &[
         "Move only these collections and views: `db.collection`, `db.*`, or `/expression/`, a regular expression that is looked for in the full name. May be given several times. A run keeps its filters."),
     knob("exclude", "", Unset, List, MAPS,
         "Leave these out, also of what is included; as --include."),
+    knob("rename", "", Unset, List, MAPS,
+        "Give what comes from the source another name on the target: `database=other`, or `db.collection=db.other` for one collection or view. May be given several times; that of a collection goes before that of its database. Filters speak of names on the source, all else of those on the target. A run keeps its renames."),
     knob("profile", "", Text("none"), OneOf(&["none", "atlas"]), VALIDATES,
         "What must hold beside what shardlift needs. atlas: what the live migration of a sharded cluster into Atlas documents (4.2 to 5.0, the same release on both sides). none: nothing."),
     knob("cutover", "", Text("manual"), OneOf(&["manual", "auto"]), MIGRATE,
@@ -187,16 +190,16 @@ pub const KNOBS: &[Knob] = &[
         "Time between checkpoints of a pair. An interrupted run resumes from the last one."),
     knob("spool_dir", "", Text(""), Any, SPOOLS,
         "Folder of the spool, where oplog entries wait for the target. Default: $XDG_STATE_HOME/shardlift or ~/.local/state/shardlift."),
-    knob("spool_mb", "MiB", Number(16_384), Between(64, 16_777_216), MIGRATE,
+    knob("spool_mb", "MiB", Number(16_384), Between(64, 16_777_216), VALIDATES,
         "Maximum size of the spool, for the whole process."),
     knob("watchdog_s", "s", Number(60), Between(5, 3_600), MIGRATE,
         "Warn when a pair that has work makes no progress for this long."),
     knob("oplog_warn_s", "s", Number(3_600), Between(0, 604_800), MIGRATE,
         "Warn when the oldest position that a restart needs is closer than this to the end of the source's oplog."),
-    knob("api_port", "port", Number(27_183), Between(0, 65_535), API,
+    knob("api_port", "port", Number(27_182), Between(0, 65_535), API,
         "Port of the API on 127.0.0.1. 0: any free port."),
     knob("listen", "", Text(""), Any, MIGRATE,
-        "Address and port of the API, such as 10.0.0.5:27183, instead of api_port on 127.0.0.1. Beyond this host it needs api_token, api_cert and api_key."),
+        "Address and port of the API, such as 10.0.0.5:27182, instead of api_port on 127.0.0.1. Beyond this host it needs api_token, api_cert and api_key."),
     knob("api_token", "", Text(""), Hidden, NO_FLAG,
         "What a client of the API must show (`Authorization: Bearer TOKEN`), 16 characters or more: for every change, and for all data where the API listens beyond this host. In the config file or SHARDLIFT_API_TOKEN only."),
     knob("api_cert", "", Text(""), Any, MIGRATE,

@@ -40,7 +40,7 @@ impl Listen {
             config.listen.parse().map_err(|_| {
                 let found = format!("listen = {:?} is no address and port", config.listen);
                 Error::new(Kind::Config, found)
-                    .remedy("give an IP address and a port, such as 10.0.0.5:27183 or [::]:27183")
+                    .remedy("give an IP address and a port, such as 10.0.0.5:27182 or [::]:27182")
             })?
         };
         let tls = match (config.api_cert.as_str(), config.api_key.as_str()) {
@@ -82,7 +82,7 @@ impl Listen {
 
 fn incomplete(found: &str) -> Error {
     Error::new(Kind::Config, found).remedy(format!(
-        "set api_token ({TOKEN_CHARS_MIN} characters or more, in the config file or SHARDLIFT_API_TOKEN), api_cert and api_key; or leave `listen` out and forward the port: ssh -L 27183:127.0.0.1:27183 HOST"
+        "set api_token ({TOKEN_CHARS_MIN} characters or more, in the config file or SHARDLIFT_API_TOKEN), api_cert and api_key; or leave `listen` out and forward the port: ssh -L 27182:127.0.0.1:27182 HOST"
     ))
 }
 

@@ -61,7 +61,7 @@ fn defaults_stand_where_nothing_is_set() {
     );
     assert_eq!(
         (config.bulk_ops_max, config.bulk_mb_max, config.api_port),
-        (2000, 8, 27183)
+        (2000, 8, 27182)
     );
     assert_eq!(
         (config.cutover, config.verify),
@@ -261,7 +261,7 @@ fn a_bad_map_is_refused() {
 #[test]
 fn deployments_are_needed_only_where_they_are_used() {
     let none = Sources::default();
-    for verb in [Verb::Validate, Verb::Migrate, Verb::Verify, Verb::Recopy] {
+    for verb in [Verb::Validate, Verb::Migrate, Verb::Verify] {
         assert!(
             resolve(verb, &none)
                 .unwrap_err()
@@ -269,8 +269,8 @@ fn deployments_are_needed_only_where_they_are_used() {
                 .contains("source is not set")
         );
     }
-    for verb in [Verb::Status, Verb::Cutover, Verb::Cancel] {
-        assert_eq!(resolve(verb, &none).unwrap().api_port, 27183);
+    for verb in [Verb::Status, Verb::Cutover, Verb::Cancel, Verb::Recopy] {
+        assert_eq!(resolve(verb, &none).unwrap().api_port, 27182);
     }
     let stored = resolve(
         Verb::Cancel,
@@ -313,6 +313,21 @@ fn what_is_printed_holds_every_knob_and_no_secret() {
     );
     assert!(!line.contains("s3cret") && !format!("{config:?}").contains("s3cret"));
     assert_eq!(config.warnings.len(), 1);
+}
+
+#[test]
+fn renames_come_from_a_file_as_from_flags_and_contradicting_ones_are_refused() {
+    let file = toml("rename = [\"a=c\", \"x.y=x.z\"]");
+    let read = |sources: &Sources| resolve(Verb::Migrate, sources).unwrap();
+    let of_file = read(&sources(Some(file.path()), &[], &[]));
+    let of_flags = read(&sources(None, &[], &[("rename", "a=c\nx.y=x.z")]));
+    assert_eq!(of_file.rename, of_flags.rename);
+    assert_eq!(
+        of_file.settings()["rename"],
+        serde_json::json!(["a=c", "x.y=x.z"])
+    );
+    let error = refusal(Some("rename = [\"a=c\", \"b=c\"]"), &[], &[]);
+    assert!(error.message.contains("are about one name"), "{error}");
 }
 
 /// The operator's page must not fall behind the knobs.

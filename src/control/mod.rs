@@ -24,6 +24,7 @@ pub mod across;
 pub mod cutover;
 pub mod recorded;
 pub mod window;
+pub mod phases;
 pub mod open;
 pub mod process;
 pub mod reverse;
@@ -43,14 +44,14 @@ use crate::cluster::retry::Retry;
 use crate::config::listen::Listen;
 use crate::config::{Config, VerifyMode};
 use crate::control::attempt::patience::Patience;
-use crate::control::attempt::pause;
+use crate::control::attempt::{again, pause};
 use crate::control::cutover::prepare;
 use crate::control::open::Opened;
 use crate::control::process::Process;
-use crate::control::recorded::{cancel, restart};
+use crate::control::recorded::{cancel, others, restart};
 use crate::control::run::Run;
 use crate::control::sides::Sides;
-use crate::control::stop::Stop;
+use crate::control::stop::{Stop, Turn};
 use crate::control::summary::Summary;
 use crate::error::{Error, Kind, Policy, Result};
 use crate::observe::api::request::{Control, Limits, Request};
@@ -94,15 +95,13 @@ pub async fn migrate(config: Config) -> Result<Summary> {
         Duration::from_secs(config.status_interval_s),
         control.snapshot,
     );
-    let outcome = there_and_back(&config, &run, &reached, &mut received, &stop).await;
+    let tell = |summary: Option<&Summary>| report(&config, &run, &api, summary);
+    let outcome = there_and_back(&config, &run, &reached, &mut received, &stop, tell).await;
     stop.answer_cancel(Err(NOTHING_TAKEN_UP.to_owned()));
     if let Err(e) = &outcome {
         run.fail(Phase::after(e.kind), e.to_string());
     }
-    if !config.report.is_empty() {
-        let written = report::write(&config.report, &report_of(&config, &run, &api, &outcome));
-        written.unwrap_or_else(|e| tracing::warn!("{e}"));
-    }
+    tell(outcome.as_ref().ok());
     api.linger().await;
     if let (Some(_), Err(e)) = (&status_port, &outcome) {
         tracing::error!("{e}; the process stays up to report it, until Ctrl-C");
@@ -152,29 +151,28 @@ fn offered(
     }
 }
 
-fn report_of(
-    config: &Config,
-    run: &Run,
-    api: &api::Server,
-    outcome: &Result<Summary>,
-) -> report::Report {
-    let json = |value| serde_json::to_value(value).unwrap_or_default();
-    report::Report {
-        shardlift: env!("CARGO_PKG_VERSION"),
-        status: run.snapshot(),
-        summary: outcome.as_ref().map(json).unwrap_or_default(),
-        history: api.history(),
-        settings: config.settings(),
+/// Writes the report of the way that has ended, if one is wanted.
+fn report(config: &Config, run: &Run, api: &api::Server, summary: Option<&Summary>) {
+    if config.report.is_empty() {
+        return;
     }
+    let way = report::Way {
+        status: run.snapshot(),
+        summary: serde_json::to_value(summary).unwrap_or_default(),
+        history: api.history(),
+    };
+    let written = report::write(&config.report, way, config.settings());
+    written.unwrap_or_else(|e| tracing::warn!("{e}"));
 }
 
-/// The migration, and its way back if that is wanted.
+/// The migration, and its way back if that is wanted. `tell`: what the first of both came to.
 async fn there_and_back(
     config: &Config,
     run: &Arc<Run>,
     reached: &Reached,
     requests: &mut mpsc::Receiver<Request>,
     stop: &Stop,
+    tell: impl Fn(Option<&Summary>),
 ) -> Result<Summary> {
     let looked = Box::pin(is_way_back_left(config));
     let may_be_done = config.reverse && !config.restart;
@@ -189,6 +187,7 @@ async fn there_and_back(
         for line in summary.to_string().lines() {
             tracing::info!("{line}");
         }
+        tell(Some(&summary));
     }
     run.turn_round();
     let back = migrate_observed(&config.turned(), run, reached, requests, stop).await;
@@ -199,7 +198,7 @@ async fn is_way_back_left(config: &Config) -> Result<bool> {
     let sides = Sides::connect(config).await?;
     let is_left = reverse::is_left(&sides).await?;
     if is_left {
-        reverse::sweep(&sides).await;
+        recorded::sweep(&sides.target).await;
     }
     Ok(is_left)
 }
@@ -233,6 +232,7 @@ async fn migrate_observed(
             outcome = recover(process, requests) => outcome,
             lost = opened.keep_lease() => Err(lost),
             never = opened.window.answer(run, &opened.stores.run) => match never {},
+            never = phases::keep(run, &opened.stores.run) => match never {},
         }
     };
     let panicked = |_| {
@@ -245,6 +245,7 @@ async fn migrate_observed(
         .await
         .unwrap_or_else(panicked);
     if let Err(e) = &outcome {
+        phases::end(run, &opened.stores.run, e).await;
         leave(process, e).await;
     }
     opened.release_lease().await;
@@ -261,7 +262,7 @@ async fn recover(process: Process<'_>, requests: &mut mpsc::Receiver<Request>) -
         // On the heap, as all that is large and polled from deep down.
         let attempt = Box::pin(attempt::to_the_end(process, requests, &mut patience));
         let outcome = attempt.await;
-        let ended = match outcome {
+        let mut ended = match outcome {
             Ok(summary) => return Ok(summary),
             Err(error) if error.kind.policy() == Policy::Retry => {
                 run.recovers_from(&error.message);
@@ -270,9 +271,12 @@ async fn recover(process: Process<'_>, requests: &mut mpsc::Receiver<Request>) -
             }
             Err(error) => Err(error),
         };
-        if let Err(error) = ended {
-            let by = stop.take_pause().filter(|_| error.kind == Kind::Stopped);
-            pause::hold(process, requests, by.ok_or(error)?).await?;
+        while let Err(error) = ended {
+            let turn = stop.take_turn().filter(|_| error.kind == Kind::Stopped);
+            ended = match turn.ok_or(error)? {
+                Turn::Pause(by) => pause::hold(process, requests, by).await,
+                Turn::Recopy(asked) => again::copy(process, requests, &asked).await,
+            };
         }
     }
 }
@@ -315,7 +319,13 @@ async fn leave(process: Process<'_>, error: &Error) {
 /// Runs every check, also after one has failed, and changes nothing.
 pub async fn validate_command(config: Config) -> Result<validate::Validation> {
     let (source, target) = Sides::connect_each(&config).await;
-    Ok(validate::all(source, target, &config).await)
+    let others = match (&source, &target) {
+        (Ok(source), Ok(target)) => Some(others::check(&config, source, target).await),
+        _ => None,
+    };
+    let mut validation = validate::all(source, target, &config).await;
+    others.into_iter().for_each(|check| validation.join(check));
+    Ok(validation)
 }
 
 /// Gives up the run that is recorded on the target, when no process is left.
@@ -339,18 +349,24 @@ pub async fn stop_reverse_command(
     reverse::stop::command(config, answering.as_deref()).await
 }
 
-/// Makes the recorded run copy a source shard, or one collection of it, again.
-pub async fn restart_command(config: Config, shard: String, ns: Option<String>) -> Result<String> {
+/// Makes the recorded run copy a source shard, or one collection of it, again. None if it is
+/// `answering`, the run of the process that answers on this host.
+pub async fn restart_command(
+    config: Config,
+    shard: String,
+    ns: Option<String>,
+    answering: Option<String>,
+) -> Result<Option<String>> {
     let ns = ns.map(|ns| restart::namespace(&ns)).transpose()?;
     let sides = Sides::connect(&config).await?;
-    restart::restart(
-        &sides.source,
-        &sides.target,
-        &shard,
-        ns.as_ref(),
-        layout::prepare::cut(&config),
-    )
-    .await
+    let (source, target) = (&sides.source, &sides.target);
+    let run = recorded::load(source, target).await?;
+    if answering == Some(run.id) {
+        return Ok(None);
+    }
+    let cut = layout::prepare::cut(&config);
+    let told = restart::restart(source, target, &shard, ns.as_ref(), cut).await?;
+    Ok(Some(told))
 }
 
 /// Compares both sides now. Means something only while nobody writes.

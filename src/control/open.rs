@@ -14,6 +14,7 @@ use crate::control::balancers::{self, Balancers};
 use crate::control::found_file::FoundFile;
 use crate::control::left_behind;
 use crate::control::limits;
+use crate::control::phases;
 use crate::control::recorded;
 use crate::control::recorded::wipe;
 use crate::control::run::Run;
@@ -27,7 +28,6 @@ use crate::error::{Error, Kind, Policy, Result};
 use crate::failpoint;
 use crate::pair::oplog::cursor::Oplog;
 use crate::pair::oplog::feed::Feed;
-use crate::scope::Filters;
 use crate::spool::log::{self, OplogLog};
 use crate::spool::quota::Quota;
 use crate::state::lease::Lease;
@@ -99,12 +99,15 @@ async fn open_on(config: &Config, sides: Sides, run: &Run) -> Result<Opened> {
     match store.load().await? {
         Some(state) => take_up(config, sides, state, run).await,
         None if config.turned => Err(Error::internal("no way back is recorded")),
-        None => begin(config, sides, &store, run).await,
+        None => {
+            recorded::sweep(&sides.target).await;
+            begin(config, sides, &store, run).await
+        }
     }
 }
 
 async fn wipe_recorded(config: &Config, sides: &Sides, store: &RunStore, run: &Run) -> Result<()> {
-    let to_wipe = wipe::to_wipe(&sides.target.filtered(&Filters::default())).await?;
+    let to_wipe = wipe::to_wipe(&sides.target.unfiltered()).await?;
     let Some(recorded) = store.load().await? else {
         return Ok(());
     };
@@ -137,7 +140,7 @@ async fn wipe_alone(sides: &Sides, recorded: &RunState) -> Result<()> {
         balancer::restore(&sides.target, &target).await?;
     }
     // All of the old run, whatever the new one is about.
-    wipe::wipe(&sides.target.filtered(&Filters::default())).await
+    wipe::wipe(&sides.target.unfiltered()).await
 }
 
 /// Removes what is left of a run's spool on this host.
@@ -210,7 +213,7 @@ async fn take_up(config: &Config, mut sides: Sides, state: RunState, run: &Run) 
         )
         .remedy("add `--restart` to wipe what it copied and start over"));
     }
-    same_filters(&state, &config.filters())?;
+    same_scope(&state, config)?;
     validate::require_release(&sides)?;
     sides.scope(&state.scope);
     if state.reverse == Reverse::Itself {
@@ -222,6 +225,7 @@ async fn take_up(config: &Config, mut sides: Sides, state: RunState, run: &Run) 
     sides.pairs = state.pairs.clone();
     let balancers = Balancers::recorded(&state);
     let stores = Stores::new(&sides, &state.id);
+    phases::recall(run, &stores.run).await;
     let feeds = feeds(config, &sides, &state.id)?;
     FoundFile::of(&state.id, state.source_shards.clone(), &balancers).write(&config.spool_path()?);
     left_behind::tell(&sides, &balancers, run).await;
@@ -292,19 +296,22 @@ async fn begin(config: &Config, sides: Sides, store: &RunStore, run: &Run) -> Re
 }
 
 /// # Errors
-/// `Refused` if the run was begun with other filters.
-fn same_filters(state: &RunState, given: &Filters) -> Result<()> {
-    let own = state.scope.filters();
-    if own == given {
+/// `Refused` if the run was begun with other filters or renames.
+fn same_scope(state: &RunState, config: &Config) -> Result<()> {
+    let (filters, renames) = (state.scope.filters(), state.scope.renames());
+    let (found, what) = if *filters != config.filters() {
+        let given = config.filters();
+        (format!("{filters}, and is given {given}"), "filters")
+    } else if *renames != config.rename {
+        let given = &config.rename;
+        (format!("{renames}, and is given {given}"), "renames")
+    } else {
         return Ok(());
-    }
-    let found = format!(
-        "run {} was begun with {own}, and is given {given}",
-        state.id
-    );
-    Err(Error::new(Kind::Refused, found).remedy(
-        "give the filters that it was begun with; or add `--restart` to wipe what it copied and start over with these",
-    ))
+    };
+    let found = format!("run {} was begun with {found}", state.id);
+    Err(Error::new(Kind::Refused, found).remedy(format!(
+        "give the {what} that it was begun with; or add `--restart` to wipe what it copied and start over with these"
+    )))
 }
 
 async fn views(sides: &Sides) -> Result<Vec<Namespace>> {

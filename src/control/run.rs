@@ -9,10 +9,11 @@ use parking_lot::Mutex;
 
 use crate::observe::counters::{PairMetrics, PairSnapshot};
 use crate::observe::obstacles::Obstacles;
-use crate::observe::phase::Phase;
+use crate::observe::phase::{Change, Phase};
 use crate::observe::reverse::Reverse;
 use crate::observe::status::Snapshot;
 use crate::observe::throttled::Throttled;
+use crate::observe::warnings::Warnings;
 use crate::pair::throttle::Throttle;
 
 /// One run. Cheap to share; every lock is short.
@@ -30,9 +31,10 @@ pub struct Run {
 struct State {
     id: String,
     phase: Phase,
+    /// How it came to that phase, oldest first.
+    phases: Vec<Change>,
     pairs: Vec<(String, Arc<PairMetrics>)>,
-    /// Warnings, each with its subject if it may pass some day.
-    warnings: Vec<(String, String)>,
+    warnings: Warnings,
     last_cutover: Option<String>,
     paused: Option<String>,
     waiting: Option<String>,
@@ -54,8 +56,9 @@ impl Run {
         let state = State {
             id: bson::oid::ObjectId::new().to_hex(),
             phase: Phase::Validating,
+            phases: vec![begun("the process has begun")],
             pairs: Vec::new(),
-            warnings: Vec::new(),
+            warnings: Warnings::default(),
             last_cutover: None,
             paused: None,
             waiting: None,
@@ -127,6 +130,7 @@ impl Run {
         state.last_cutover = None;
         state.pairs.clear();
         state.phase = Phase::Validating;
+        state.phases = vec![begun("the way back begins")];
         state.reverse = Reverse::Running;
         self.set_limits(&state);
         drop(state);
@@ -157,14 +161,30 @@ impl Run {
         self.state.lock().phase
     }
 
-    pub fn enter(&self, phase: Phase) {
+    /// `why`: for people.
+    pub fn enter(&self, phase: Phase, why: &str) {
         let mut state = self.state.lock();
         let before = std::mem::replace(&mut state.phase, phase);
         self.set_limits(&state);
-        drop(state);
-        if before != phase {
-            tracing::info!("phase: {phase}");
+        if before == phase {
+            return;
         }
+        let why = state.reverse.told(why.to_owned());
+        Change::new(phase, now_ms(), &why).join(&mut state.phases);
+        drop(state);
+        tracing::info!("phase: {phase}: {why}");
+    }
+
+    /// How the run came to its phase, oldest first.
+    pub fn phases(&self) -> Vec<Change> {
+        self.state.lock().phases.clone()
+    }
+
+    /// Those of an earlier process come first.
+    pub fn recall(&self, earlier: Vec<Change>) {
+        let mut state = self.state.lock();
+        let own = std::mem::replace(&mut state.phases, earlier);
+        own.into_iter().for_each(|own| own.join(&mut state.phases));
     }
 
     /// Changes how fast the run may go, in any phase.
@@ -226,50 +246,29 @@ impl Run {
     pub fn warn(&self, warning: impl Into<String>) {
         let warning = self.told(warning.into());
         tracing::warn!("{warning}");
-        self.state.lock().warnings.push((String::new(), warning));
+        self.state.lock().warnings.add(warning);
     }
 
     /// Shows a warning while there is a text; `about` names it. Logged when it appears.
     pub fn warn_while(&self, about: &str, warning: Option<String>) {
         let warning = warning.map(|warning| self.told(warning));
-        let mut state = self.state.lock();
-        let stands = state.warnings.iter().position(|(known, _)| known == about);
-        match (stands, warning) {
-            (Some(at), Some(warning)) => state.warnings[at].1 = warning,
-            (Some(at), None) => drop(state.warnings.remove(at)),
-            (None, Some(warning)) => {
-                tracing::warn!("{warning}");
-                state.warnings.push((about.to_owned(), warning));
-            }
-            (None, None) => {}
-        }
+        self.state.lock().warnings.put(about, warning);
     }
 
     /// Unless it was said before.
     pub fn warn_once(&self, warning: String) {
         let warning = self.told(warning);
-        if !self
-            .state
-            .lock()
-            .warnings
-            .iter()
-            .any(|(_, known)| *known == warning)
-        {
+        if !self.state.lock().warnings.texts().contains(&warning) {
             self.warn(warning);
         }
     }
 
     pub fn warnings(&self) -> Vec<String> {
-        self.state
-            .lock()
-            .warnings
-            .iter()
-            .map(|(_, warning)| warning.clone())
-            .collect()
+        self.state.lock().warnings.texts()
     }
 
     pub fn fail(&self, phase: Phase, error: String) {
-        self.enter(phase);
+        self.enter(phase, &error);
         self.state.lock().error = Some(error);
     }
 
@@ -277,7 +276,7 @@ impl Run {
     pub fn recovers_from(&self, error: &str) {
         tracing::warn!("going back to the last checkpoint: {error}");
         self.state.lock().recoveries += 1;
-        self.enter(Phase::Recovering);
+        self.enter(Phase::Recovering, error);
     }
 
     pub fn called_off(&self, reason: String) {
@@ -349,6 +348,7 @@ impl Run {
         Snapshot {
             run_id: state.id.clone(),
             phase,
+            phases: state.phases.clone(),
             elapsed_s: self.elapsed_s(),
             can_cutover: phase == Phase::Ready,
             lag_ms,
@@ -376,6 +376,10 @@ impl Run {
             reverse: state.reverse,
         }
     }
+}
+
+fn begun(why: &str) -> Change {
+    Change::new(Phase::Validating, now_ms(), why)
 }
 
 /// Wall clock, ms since 1970.

@@ -38,8 +38,9 @@ impl Sides {
             connect(Side::Target, config.target.expose(), timeout)
         );
         let filters = config.filters();
-        let filtered = |side: Result<Deployment>| side.map(|side| side.filtered(&filters));
-        let (source, target) = (filtered(source), filtered(target));
+        let asked =
+            |side: Result<Deployment>| side.map(|side| side.asked(&filters, &config.rename));
+        let (source, target) = (asked(source), asked(target));
         let target = match &source {
             Ok(source) => target.map(|target| target.written_from(source)),
             Err(_) => target,

@@ -7,17 +7,25 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::error::{Error, Kind, Result};
-use crate::observe::api::request::{Answer, Request};
+use crate::observe::api::request::{Answer, Recopied, Request};
 
 pub struct Stop {
     /// The process was asked to stop.
     signals: watch::Receiver<bool>,
     /// Channel to the operator who cancelled the run and waits for the answer.
     cancelled_by: Mutex<Option<oneshot::Sender<Answer>>>,
-    /// Who paused the run, until the pause begins.
-    paused_by: Mutex<Option<String>>,
+    /// Why the attempt ended though the process stays, until that is done.
+    turn: Mutex<Option<Turn>>,
     /// What extends the cutover window, once there is a run.
     extends: Mutex<Option<Extends>>,
+}
+
+/// What an operator wants between two attempts.
+#[derive(Debug)]
+pub enum Turn {
+    /// By whom.
+    Pause(String),
+    Recopy(Recopied),
 }
 
 /// Takes whom to answer.
@@ -52,7 +60,7 @@ impl Stop {
         Ok(Stop {
             signals: stop,
             cancelled_by: Mutex::default(),
-            paused_by: Mutex::default(),
+            turn: Mutex::default(),
             extends: Mutex::default(),
         })
     }
@@ -70,13 +78,21 @@ impl Stop {
             reply,
             Ok("copying and following halt at a checkpoint".to_owned()),
         );
-        *self.paused_by.lock() = Some(by);
+        *self.turn.lock() = Some(Turn::Pause(by));
         Error::new(Kind::Stopped, "the run was paused")
     }
 
-    /// Who paused the run, if that ended the attempt. Asked once.
-    pub fn take_pause(&self) -> Option<String> {
-        self.paused_by.lock().take()
+    /// The same, so that a shard is copied again.
+    pub fn recopied(&self, asked: Recopied, reply: oneshot::Sender<Answer>) -> Error {
+        let told = format!("source shard {} is copied again", asked.shard);
+        answer(reply, Ok(told.clone()));
+        *self.turn.lock() = Some(Turn::Recopy(asked));
+        Error::new(Kind::Stopped, told)
+    }
+
+    /// What ended the attempt though the process stays. Asked once.
+    pub fn take_turn(&self) -> Option<Turn> {
+        self.turn.lock().take()
     }
 
     /// From now on the cutover window is extended by this.
@@ -182,6 +198,7 @@ fn not_now(request: &Request) -> &'static str {
         Request::Resume(_) => "the run is not paused",
         Request::Extend(_) => "not now: the run has not begun; ask again then",
         Request::Cancel(_) => "the run is being cancelled",
+        Request::Recopy(..) => "not now: ask again while the run copies, follows or is ready",
     }
 }
 

@@ -3,24 +3,26 @@
 //! It runs on its own thread, so that a busy runtime cannot stall it. It knows only
 //! snapshots of a run.
 
-use std::collections::HashMap;
 use std::io::{IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::config::ProgressMode;
 use crate::observe::counters::PairSnapshot;
 use crate::observe::figures;
 use crate::observe::logging;
+use crate::observe::plain;
 use crate::observe::rates::Rates;
 use crate::observe::status::Snapshot;
 
 /// Time between two drawings of the bars.
 const REDRAW: Duration = Duration::from_millis(250);
+/// Width of a bar, characters.
+const BAR: usize = 12;
 
 /// A running display. On drop it shows the last state once more and leaves it.
 pub struct Display {
@@ -49,7 +51,7 @@ pub fn start(
     let thread = match mode {
         ProgressMode::None => None,
         ProgressMode::Auto | ProgressMode::Display if std::io::stderr().is_terminal() => {
-            spawn(Box::new(move || draw_bars(&stopped, &*snapshot))).ok()
+            spawn(Box::new(move || draw(&stopped, &*snapshot))).ok()
         }
         _ => spawn(Box::new(move || log_lines(&stopped, interval, &*snapshot))).ok(),
     };
@@ -94,66 +96,81 @@ fn log_lines(stopped: &Receiver<()>, interval: Duration, snapshot: &dyn Fn() -> 
     });
 }
 
-fn draw_bars(stopped: &Receiver<()>, snapshot: &dyn Fn() -> Snapshot) {
+fn draw(stopped: &Receiver<()>, snapshot: &dyn Fn() -> Snapshot) {
     let multi = MultiProgress::new();
     logging::share_with(Some(multi.clone()));
-    let mut bars = Bars::new(multi);
-    repeat(stopped, REDRAW, snapshot, &mut |now| bars.show(now));
-    bars.leave();
-    // The cursor stays behind the last bar: later lines begin below it.
+    let mut picture = Picture::on(multi);
+    repeat(stopped, REDRAW, snapshot, &mut |now| picture.show(now));
+    drop(picture);
+    // The cursor stays behind the last line: later ones begin below it.
     let _ = writeln!(std::io::stderr());
     logging::share_with(None);
 }
 
-/// A head line for the run and a bar per pair, in order of appearance.
-struct Bars {
+/// The run on a terminal: a head line, a bar for each pair, and what to know. Lines are as wide
+/// as the terminal is. The last state stays there.
+pub struct Picture {
     multi: MultiProgress,
-    head: ProgressBar,
-    pairs: HashMap<String, ProgressBar>,
+    lines: Vec<ProgressBar>,
 }
 
-impl Bars {
-    fn new(multi: MultiProgress) -> Self {
-        let head = multi.add(ProgressBar::no_length().with_style(style("{wide_msg}")));
-        Bars {
-            multi,
-            head,
-            pairs: HashMap::new(),
-        }
+impl Picture {
+    /// For somebody who looks on.
+    pub fn on_stdout() -> Self {
+        Picture::on(MultiProgress::with_draw_target(ProgressDrawTarget::stdout()))
     }
 
-    fn show(&mut self, now: &Snapshot) {
-        self.head.set_message(head_text(now));
-        let width = now
-            .pairs
-            .iter()
-            .map(|pair| pair.name.chars().count())
-            .max()
-            .unwrap_or(0);
-        for pair in &now.pairs {
-            let bar = self.pairs.entry(pair.name.clone()).or_insert_with(|| {
-                self.multi
-                    .add(ProgressBar::new(100).with_style(style("{prefix} [{bar:12}] {wide_msg}")))
-            });
-            bar.set_prefix(format!("{:<width$}", pair.name));
-            // In percent, so that it is full only when all is copied.
-            bar.set_position(pair.percent_copied());
-            bar.set_message(bar_text(pair));
-        }
+    fn on(multi: MultiProgress) -> Self {
+        let lines = Vec::new();
+        Picture { multi, lines }
     }
 
-    /// Leaves the last state on the screen.
-    fn leave(&self) {
-        for bar in std::iter::once(&self.head).chain(self.pairs.values()) {
-            bar.abandon();
+    pub fn show(&mut self, now: &Snapshot) {
+        let texts = lines(now);
+        while self.lines.len() < texts.len() {
+            let line = ProgressBar::no_length().with_style(style());
+            self.lines.push(self.multi.add(line));
+        }
+        for gone in self.lines.drain(texts.len()..) {
+            self.multi.remove(&gone);
+        }
+        for (line, text) in self.lines.iter().zip(texts) {
+            line.set_message(text);
         }
     }
+}
+
+impl Drop for Picture {
+    fn drop(&mut self) {
+        self.lines.iter().for_each(ProgressBar::abandon);
+    }
+}
+
+fn lines(now: &Snapshot) -> Vec<String> {
+    let width = now.pairs.iter().map(|pair| pair.name.chars().count());
+    let width = width.max().unwrap_or(0);
+    let pair = |pair: &PairSnapshot| {
+        let name = plain::line(&pair.name);
+        format!("{name:<width$} [{}] {}", bar(pair), bar_text(pair))
+    };
+    let mut lines = vec![head_text(now)];
+    lines.extend(now.pairs.iter().map(pair));
+    lines.extend(now.notes());
+    lines
+}
+
+/// Full only when all is copied.
+fn bar(pair: &PairSnapshot) -> String {
+    let done = pair.percent_copied() as usize * BAR / 100;
+    let head = if done < BAR { ">" } else { "" };
+    format!("{:<BAR$}", "=".repeat(done) + head)
 }
 
 /// The text about the whole run: short enough for 80 columns, most important first.
 fn head_text(now: &Snapshot) -> String {
     let sum = now.sum();
-    let mut text = format!("{} for {}", now.phase, figures::seconds(now.elapsed_s));
+    let (way, elapsed) = (now.reverse.in_front(), figures::seconds(now.elapsed_s));
+    let mut text = format!("{way}{} | {elapsed} since the start", now.phase);
     text += &format!(
         " | lag {} (largest {})",
         figures::millis(now.lag_ms),
@@ -187,10 +204,8 @@ fn bar_text(pair: &PairSnapshot) -> String {
     )
 }
 
-fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template)
-        .expect("the templates of this file are sound")
-        .progress_chars("=> ")
+fn style() -> ProgressStyle {
+    ProgressStyle::with_template("{wide_msg}").expect("a template of one known word")
 }
 
 #[cfg(test)]
@@ -226,20 +241,35 @@ mod tests {
     }
 
     #[test]
-    fn bars_follow_the_pairs() {
-        let mut bars = Bars::new(MultiProgress::with_draw_target(
-            indicatif::ProgressDrawTarget::hidden(),
-        ));
-        bars.show(&Snapshot::default());
-        bars.show(&copying());
-        bars.show(&copying());
-        assert_eq!(bars.pairs.len(), 2);
-        let bar = &bars.pairs["a → x"];
-        assert_eq!((bar.position(), bar.length()), (25, Some(100)));
-        assert!(
-            bar.message()
-                .starts_with("25% 50.0 MiB/s 51.2k docs/s eta 1m01s | 3100 ops/s | lag 0.4s")
+    fn it_has_a_bar_for_each_pair_and_what_to_know() {
+        let mut now = copying();
+        now.obstacles.push("two\nlines".to_owned());
+        let shown = lines(&now);
+        assert_eq!(
+            shown[..2],
+            [
+                "copying | 21.0s since the start | lag 0.4s (largest 1.2s) | indexes 0 of 6",
+                "a → x [===>        ] 25% 50.0 MiB/s 51.2k docs/s eta 1m01s | 3100 ops/s | lag 0.4s",
+            ]
         );
-        bars.leave();
+        assert!(shown.len() == 4 && shown[3].starts_with("in the way of a cutover: two"));
+        assert!(!shown[3].contains('\n'));
+        now.pairs[0].units_copied = 64;
+        assert!(lines(&now)[1].starts_with("a → x [============] "));
+    }
+
+    #[test]
+    fn lines_come_and_go() {
+        let hidden = MultiProgress::with_draw_target(ProgressDrawTarget::hidden());
+        let mut picture = Picture::on(hidden);
+        for (now, count) in [
+            (Snapshot::default(), 1),
+            (copying(), 3),
+            (copying(), 3),
+            (Snapshot::default(), 1),
+        ] {
+            picture.show(&now);
+            assert_eq!(picture.lines.len(), count);
+        }
     }
 }

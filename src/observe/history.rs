@@ -1,4 +1,4 @@
-//! Lag and rates over the whole run of a process, bounded: when it is full, every two
+//! Lag and rates of a run over the time of a process, bounded: when it is full, every two
 //! neighbours become one, so that points stand twice as far apart.
 //!
 //! Knows nothing about who shows it.
@@ -14,6 +14,9 @@ const POINTS_MAX: usize = 600;
 /// Oldest first.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct History {
+    /// Of which run: a way back begins anew.
+    #[serde(skip)]
+    run_id: String,
     /// Least time between two points, s.
     spacing_s: f64,
     /// Names of the pairs, in the order of the values of a point.
@@ -35,14 +38,19 @@ struct Point {
 impl History {
     /// Notes a snapshot whose rates are filled in. Nothing before there are pairs.
     pub fn note(&mut self, now: &Snapshot) {
-        let last = self.points.last();
-        let is_due = last.is_none_or(|last| last.at_s + self.spacing_s <= now.elapsed_s);
-        if now.pairs.is_empty() || !is_due {
+        if now.pairs.is_empty() {
             return;
         }
-        if self.pairs.len() != now.pairs.len() {
-            self.points.clear();
-            self.pairs = now.pairs.iter().map(|pair| pair.name.clone()).collect();
+        if self.run_id != now.run_id || self.pairs.len() != now.pairs.len() {
+            *self = History {
+                run_id: now.run_id.clone(),
+                pairs: now.pairs.iter().map(|pair| pair.name.clone()).collect(),
+                ..History::default()
+            };
+        }
+        let last = self.points.last();
+        if last.is_some_and(|last| now.elapsed_s < last.at_s + self.spacing_s) {
+            return;
         }
         self.points.push(Point::of(now));
         if POINTS_MAX < self.points.len() {
@@ -116,5 +124,9 @@ mod tests {
         let last = history.points.last().unwrap();
         assert!(99_000.0 < last.at_s, "{}", last.at_s);
         assert_eq!(last.documents_per_s, [51_200.0, 51_200.0]);
+        let mut back = at(100_000.0, 10);
+        back.run_id = "r1-reverse".to_owned();
+        history.note(&back);
+        assert_eq!(history.points.len(), 1, "another run begins anew");
     }
 }

@@ -4,6 +4,7 @@
 //! Knows nothing about what is logged.
 
 use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::io::{self, Write};
 
 use indicatif::MultiProgress;
@@ -17,6 +18,30 @@ use crate::observe::plain;
 /// The display that shares stderr with the log. Short lock, never held while
 /// drawing or logging.
 static BARS: Mutex<Option<MultiProgress>> = Mutex::new(None);
+
+/// The newest lines. Short lock.
+static TAIL: Mutex<Tail> = Mutex::new(Tail(VecDeque::new()));
+const TAIL_LINES: usize = 200;
+/// Longest line that is kept whole, characters.
+const TAIL_CHARS: usize = 500;
+
+/// The newest lines of the log, oldest first.
+pub fn tail() -> Vec<String> {
+    TAIL.lock().0.iter().cloned().collect()
+}
+
+struct Tail(VecDeque<String>);
+
+impl Tail {
+    fn keep(&mut self, line: &[u8]) {
+        let text = String::from_utf8_lossy(line);
+        if self.0.len() == TAIL_LINES {
+            self.0.pop_front();
+        }
+        let kept = text.trim_end().chars().take(TAIL_CHARS);
+        self.0.push_back(kept.collect());
+    }
+}
 
 /// Sends log lines of `level` and above to stderr, those of other crates from
 /// `warn` on. Once per process.
@@ -62,6 +87,7 @@ impl Write for AboveBars {
             // It is one line by its own rules.
             LogFormat::Json => Cow::Borrowed(event),
         };
+        TAIL.lock().keep(&line);
         let bars = BARS.lock().clone();
         match bars {
             Some(bars) => bars.suspend(|| io::stderr().write_all(&line))?,
@@ -92,6 +118,16 @@ mod tests {
             one_line(b"INFO emptied a\nERROR all is lost\n"),
             "INFO emptied a\\nERROR all is lost\n"
         );
+    }
+
+    #[test]
+    fn the_newest_lines_are_kept() {
+        let mut tail = Tail(VecDeque::new());
+        for number in 0..=TAIL_LINES {
+            tail.keep(format!("line {number} {}\n", "x".repeat(1_000)).as_bytes());
+        }
+        assert_eq!(tail.0.len(), TAIL_LINES);
+        assert!(tail.0[0].starts_with("line 1 x") && tail.0[0].len() == TAIL_CHARS);
     }
 
     #[test]

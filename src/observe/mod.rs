@@ -4,6 +4,7 @@
 
 pub mod api;
 pub mod client;
+pub mod columns;
 pub mod counters;
 pub mod display;
 pub mod figures;
@@ -21,3 +22,4 @@ pub mod status;
 pub mod throttled;
 pub mod plain;
 pub mod prepared;
+pub mod warnings;

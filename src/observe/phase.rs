@@ -59,6 +59,38 @@ impl Phase {
     }
 }
 
+/// When a run came into a phase, and why. In memory, and in the run's state on the target, so
+/// that the next process tells of it, too.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Change {
+    pub phase: Phase,
+    /// Since 1970, ms.
+    pub at_ms: u64,
+    pub why: String,
+}
+
+/// Most changes that are kept: the first, and the newest.
+const CHANGES_MAX: usize = 60;
+const FIRST_KEPT: usize = 20;
+/// Longest reason, characters.
+const WHY_MAX: usize = 300;
+
+impl Change {
+    pub fn new(phase: Phase, at_ms: u64, why: &str) -> Self {
+        let why = why.chars().take(WHY_MAX).collect();
+        Change { phase, at_ms, why }
+    }
+
+    /// Adds it to those before.
+    pub fn join(self, changes: &mut Vec<Change>) {
+        changes.push(self);
+        if CHANGES_MAX < changes.len() {
+            changes.remove(FIRST_KEPT);
+        }
+    }
+}
+
 /// The same text as in JSON.
 impl fmt::Display for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -97,6 +129,18 @@ pub(crate) mod tests {
             assert_eq!(serde_json::from_str::<Phase>(&json).unwrap(), phase);
         }
         assert_eq!(Phase::Cancelled as usize + 1, ALL.len());
+    }
+
+    #[test]
+    fn the_first_changes_and_the_newest_are_kept() {
+        let mut changes = Vec::new();
+        for at_ms in 0..1_000 {
+            Change::new(Phase::Ready, at_ms, &"x".repeat(1_000)).join(&mut changes);
+        }
+        assert_eq!(changes.len(), CHANGES_MAX);
+        assert_eq!((changes[0].at_ms, changes[19].at_ms), (0, 19));
+        assert_eq!((changes[20].at_ms, changes[59].at_ms), (960, 999));
+        assert_eq!(changes[0].why.len(), WHY_MAX);
     }
 
     #[test]

@@ -47,6 +47,11 @@ impl Reverse {
     }
 }
 
+/// Id of the way back of a run.
+pub fn id_of(run: &str) -> String {
+    format!("{run}-reverse")
+}
+
 const OWN: &str =
     "; a way back is neither copied again nor started over: `shardlift reverse stop` gives it up";
 

@@ -4,9 +4,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::observe::columns::{columns, eta};
 use crate::observe::counters::PairSnapshot;
 use crate::observe::figures;
-use crate::observe::phase::Phase;
+use crate::observe::phase::{Change, Phase};
 use crate::observe::plain;
 use crate::observe::reverse::Reverse;
 use crate::observe::throttled::Throttled;
@@ -17,6 +18,8 @@ use crate::observe::throttled::Throttled;
 pub struct Snapshot {
     pub run_id: String,
     pub phase: Phase,
+    /// How it came to that phase, oldest first; also in earlier processes.
+    pub phases: Vec<Change>,
     /// Seconds since the run began.
     pub elapsed_s: f64,
     /// True when `cutover` would be accepted now.
@@ -167,108 +170,62 @@ impl Snapshot {
             }
         );
         out += &columns(&self.pairs);
+        self.notes()
+            .iter()
+            .for_each(|note| out += &format!("{note}\n"));
+        out
+    }
+
+    /// What to know beside the figures, a line each.
+    pub fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        let mut note = |head: &str, text: &str| notes.push(format!("{head}{}", plain::line(text)));
+        let why = self.phases.last().filter(|last| last.phase == self.phase);
+        // The others have a line of their own.
+        let told = self.paused.iter().chain(&self.error).chain(&self.obstacles);
+        if let Some(change) = why.filter(|why| !told.clone().any(|told| *told == why.why)) {
+            note(&format!("{}: ", self.phase), &change.why);
+        }
         if let Some(paused) = &self.paused {
-            out += &format!(
-                "paused: {}; `shardlift resume` goes on\n",
-                plain::line(paused)
-            );
+            note("paused: ", &format!("{paused}; `shardlift resume` goes on"));
         }
         if let Some(waiting) = &self.waiting {
-            out += &format!("waits for {}\n", plain::line(waiting));
+            note("waits for ", waiting);
         }
         if let Some(left_s) = self.window_left_s.filter(|_| !self.phase.is_final()) {
             let left = figures::seconds(left_s as f64);
-            out += &format!("cutover window: {left} left; `shardlift extend` adds 24 h\n");
+            let text = format!("{left} left; `shardlift extend` adds 24 h");
+            note("cutover window: ", &text);
         }
         if self.reverse == Reverse::Wanted && !self.phase.is_final() {
-            out += "after the cutover the target is followed back to the source\n";
+            note(
+                "",
+                "after the cutover the target is followed back to the source",
+            );
         }
         for throttled in self.throttle.lines() {
-            out += &format!("{throttled}\n");
+            note("", &throttled);
         }
         for obstacle in &self.obstacles {
-            out += &format!("in the way of a cutover: {}\n", plain::line(obstacle));
+            note("in the way of a cutover: ", obstacle);
         }
         if let Some(reason) = &self.last_cutover {
             let why = reason.strip_prefix("cutover ").unwrap_or(reason);
-            out += &format!("last cutover: {}\n", plain::line(why));
+            note("last cutover: ", why);
         }
         for warning in &self.warnings {
-            out += &format!("warning: {}\n", plain::line(warning));
+            note("warning: ", warning);
         }
         if let Some(error) = &self.error {
-            out += &format!("error: {}\n", plain::line(error));
+            note("error: ", error);
         }
-        out
+        notes
     }
 
     /// What `GET /status` and `--json` give.
     pub fn json(&self) -> String {
         serde_json::to_string(self).expect("a snapshot has string keys and plain values only")
     }
-}
-
-const HEAD: [&str; 10] = [
-    "pair",
-    "copied",
-    "%",
-    "bytes/s",
-    "docs/s",
-    "units",
-    "indexes",
-    "ops applied (/s)",
-    "lag",
-    "eta",
-];
-
-fn row(pair: &PairSnapshot) -> [String; 10] {
-    [
-        plain::line(&pair.name).into_owned(),
-        format!(
-            "{} of {}",
-            figures::bytes(pair.bytes_done),
-            figures::bytes(pair.bytes_total)
-        ),
-        pair.percent_copied().to_string(),
-        figures::bytes(pair.bytes_per_s as u64),
-        figures::count(pair.documents_per_s as u64),
-        format!("{}/{}", pair.units_copied, pair.units_total),
-        format!("{}/{}", pair.indexes_built, pair.indexes_total),
-        format!(
-            "{} ({})",
-            figures::count(pair.ops_applied),
-            figures::count(pair.ops_per_s as u64)
-        ),
-        figures::millis(pair.lag_ms),
-        eta(pair.eta_s),
-    ]
-}
-
-/// Rows under `HEAD`, every column as wide as its widest cell.
-fn columns(pairs: &[PairSnapshot]) -> String {
-    let rows: Vec<[String; 10]> = std::iter::once(HEAD.map(str::to_string))
-        .chain(pairs.iter().map(row))
-        .collect();
-    let width = |column: usize| {
-        rows.iter()
-            .map(|row| row[column].chars().count())
-            .max()
-            .unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..HEAD.len()).map(width).collect();
-    let text = |row: &[String; 10]| {
-        let cells: Vec<String> = row
-            .iter()
-            .zip(&widths)
-            .map(|(cell, width)| format!("{cell:<width$}"))
-            .collect();
-        format!("{}\n", cells.join("  ").trim_end())
-    };
-    rows.iter().map(text).collect()
-}
-
-fn eta(eta_s: Option<f64>) -> String {
-    eta_s.map_or("-".to_string(), figures::seconds)
 }
 
 #[cfg(test)]

@@ -62,6 +62,7 @@ pub(super) async fn admit(pair: &Pair, left: &Left<'_>) -> Result<VecDeque<ScanU
         let now = Now {
             shard: left.index,
             shard_name: &left.source.id,
+            scope: &left.source.scope,
             clock: left.clock,
             gone,
         };

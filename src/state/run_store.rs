@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use bson::oid::ObjectId;
-use bson::{RawArrayBuf, rawdoc};
+use bson::{RawArrayBuf, RawDocumentBuf, rawdoc};
 
 use crate::cluster::catalog::Namespace;
 use crate::cluster::deployment::{Shard, Side};
@@ -130,6 +130,25 @@ impl RunStore {
             .first()
             .and_then(|raw| raw.get_i64("window_ends_ms").ok());
         Ok(ends_ms.map(|ends_ms| ends_ms.max(0) as u64))
+    }
+
+    /// Records how the run came to its phase, in the place of what was. May be repeated.
+    pub async fn set_phases(&self, changes: Vec<RawDocumentBuf>) -> Result<()> {
+        let set = rawdoc! {"$set": {"phases": RawArrayBuf::from_iter(changes)}};
+        self.database
+            .update_all(RUN, [Ok(statement(rawdoc! {"_id": RUN}, set, false))])
+            .await
+            .map(drop)
+    }
+
+    /// As recorded; empty if an older release recorded the run.
+    pub async fn load_phases(&self) -> Result<Vec<RawDocumentBuf>> {
+        let run = self.database.find(RUN, rawdoc! {"_id": RUN}).await?;
+        let changes = run.first().and_then(|raw| raw.get_array("phases").ok());
+        let changes = changes.into_iter().flatten().flatten();
+        Ok(changes
+            .filter_map(|change| change.as_document().map(ToOwned::to_owned))
+            .collect())
     }
 
     /// Records whether the run blocks users' writes on that side. May be repeated.

@@ -195,6 +195,10 @@ async fn beyond_this_host_the_api_asks_for_its_token_and_answers_as_its_document
         asker.ask("POST", resume, "", 200);
         until(&client, &mut engine, Phase::Ready).await;
     }
+    for path in ["/recopy", "/api/v1/recopy"] {
+        asker.ask("POST", path, r#"{"shard": "nobody"}"#, 409);
+        asker.ask("POST", path, "{}", 400);
+    }
     asker.ask("POST", "/cutover", r#"{"block_writes": 5}"#, 400);
     asker.ask("POST", "/api/v1/cutover", "", 200);
     until(&client, &mut engine, Phase::Done).await;

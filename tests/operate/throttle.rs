@@ -104,16 +104,19 @@ pub(super) async fn lock(set: &ReplicaSet, member: usize, on: bool) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn copying_holds_while_a_secondary_of_the_source_is_behind() {
-    let options = ReplicaSetOptions {
-        name: "a".to_owned(),
+async fn copying_holds_while_a_secondary_of_the_source_or_the_targets_majority_is_behind() {
+    let options = |name: &str| ReplicaSetOptions {
+        name: name.to_owned(),
         members: 3,
         cache_gb: 0.25,
         oplog_mb: Some(64),
         ..ReplicaSetOptions::default()
     };
-    let (source, target) = tokio::join!(ReplicaSet::start(options), fixture::replica_set("b", &[]));
-    let source = source.unwrap();
+    let (source, target) = tokio::join!(
+        ReplicaSet::start(options("a")),
+        ReplicaSet::start(options("b"))
+    );
+    let (source, target) = (source.unwrap(), target.unwrap());
     let a = source.client().await.unwrap();
     fill(&a, 4_000).await;
     let primary = source.primary().await.unwrap();
@@ -127,7 +130,14 @@ async fn copying_holds_while_a_secondary_of_the_source_is_behind() {
     });
     // So slow that the copy is not done before somebody looks. Copying goes on at three quarters
     // of the most: a busy secondary is behind by a second now and then.
-    let flags = ["--source-lag-max-s", "4", "--copy-mb-s", "1"];
+    let flags = [
+        "--source-lag-max-s",
+        "4",
+        "--target-lag-max-s",
+        "4",
+        "--copy-mb-s",
+        "1",
+    ];
     let mut engine = Engine::start(&source.uri(), &target.uri(), &flags).await;
     let held = |now: &Snapshot| {
         now.throttle
@@ -142,6 +152,23 @@ async fn copying_holds_while_a_secondary_of_the_source_is_behind() {
     let followed = |now: &Snapshot| before.ops_read + 10 < now.sum().ops_read;
     let now = engine.until("following", followed).await;
     assert!(now.phase == Phase::Copying && held(&now), "{now:?}");
+
+    let primary = target.primary().await.unwrap();
+    let others = [(primary + 1) % 3, (primary + 2) % 3];
+    for member in others {
+        lock(&target, member, true).await;
+    }
+    let majority = |now: &Snapshot| {
+        let mut reasons = now.throttle.held_by.iter();
+        reasons.any(|why| why.starts_with("the majority of target shard b"))
+    };
+    engine.until("held by the target, too", majority).await;
+    for member in others {
+        lock(&target, member, false).await;
+    }
+    engine
+        .until("held by the source alone", |now| !majority(now))
+        .await;
     lock(&source, secondary, false).await;
     engine
         .until("on again", |now| now.throttle.held_by.is_empty())

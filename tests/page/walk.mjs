@@ -1,8 +1,8 @@
 // Walks the page of a running migration in headless Chromium: looks at it light, dark and
-// on a phone, cuts over by the keyboard, and goes back, if it is one of a `migrate --reverse`.
+// on a phone, restarts a shard, cuts over by the keyboard, and goes back, if it is one of a `migrate --reverse`.
 // Writes a screenshot of each. Nobody may write to either side by then.
 //
-//   node tests/page/walk.mjs http://127.0.0.1:27183 FOLDER
+//   node tests/page/walk.mjs http://127.0.0.1:27182 FOLDER
 //
 // Fetches its browser by npm into FOLDER. The last line says what failed.
 import {execFileSync} from "node:child_process";
@@ -61,12 +61,13 @@ async function looksRight(way) {
     expect(shifted < 0.1, `${way}-${name}: the layout shifted by ${shifted}`);
     await page.screenshot({path: path.join(out, `${way}-${name}.png`), fullPage: true});
     if (width < 1280) {
-      for (const [open, dialog] of [["prepare", "d-cutover"], ["cancel", "d-cancel"]]) {
-        await page.click("#" + open);
+      const dialogs = [["#prepare", "d-cutover"], ["#cancel", "d-cancel"], ...way === "there" ? [[".again", "d-restart"]] : []];
+      for (const [open, dialog] of dialogs) {
+        await page.click(open);
         await pause(1_000);
         const box = await page.$eval("#" + dialog, node => [node.getBoundingClientRect().width, node.scrollWidth - node.clientWidth]);
         expect(box[0] <= width && box[1] <= 0, `${way}-${name}: ${dialog} is too wide: ${box}`);
-        await page.screenshot({path: path.join(out, `${way}-${name}-${open}.png`)});
+        await page.screenshot({path: path.join(out, `${way}-${name}-${dialog}.png`)});
         await page.keyboard.press("Escape");
       }
     }
@@ -123,6 +124,12 @@ await noted(page, "at most 50 MiB/s copied");
 await page.$eval("#i-copy", input => { input.value = ""; input.form.requestSubmit(); });
 await page.waitForFunction(() => !document.getElementById("notes").textContent.includes("MiB/s copied"), {timeout: 60_000});
 await page.$eval("#i-copy", input => input.blur());
+const told = await page.evaluate(() => [document.querySelectorAll("#changes li").length, document.getElementById("lines").textContent]);
+expect(told[0] >= 3 && told[1].includes("phase: "), "what happened is not told: " + told[0] + " changes");
+await page.click(".again");
+await page.type("#i-restart", "restart");
+await page.keyboard.press("Enter");
+await page.waitForFunction(() => now.phases.some(change => change.why.includes("copied again")), {timeout: 60_000});
 const wanted = await page.evaluate(() => now.reverse === "wanted");
 await cutsOver(page, "there", "cut over");
 if (wanted && !wrong.length) {

@@ -14,11 +14,12 @@ use shardlift::control::cutover::routers;
 use shardlift::control::{layout, limits, validate};
 
 use crate::fixture::{self, run};
+use crate::validate_verdicts::told;
 
 /// Source shard i is moved to target shard `PAIRS[i]`.
 const PAIRS: [usize; 2] = [1, 0];
 
-async fn cluster(release: &str, shard_names: &'static str) -> ShardedCluster {
+pub(super) async fn cluster(release: &str, shard_names: &'static str) -> ShardedCluster {
     let options = ShardedOptions {
         release: release.parse().unwrap(),
         shard_names,
@@ -30,7 +31,7 @@ async fn cluster(release: &str, shard_names: &'static str) -> ShardedCluster {
     ShardedCluster::start(options).await.unwrap()
 }
 
-async fn admin(client: &Client, command: Document) {
+pub(super) async fn admin(client: &Client, command: Document) {
     run(client, "admin", command).await;
 }
 
@@ -89,6 +90,12 @@ async fn populate(client: &Client) {
     run(client, "shop", doc! {"drop": "gone"}).await;
     // Its primary is made without the right to shard.
     run(client, "side", doc! {"create": "plain"}).await;
+    admin(client, doc! {"enableSharding": "side"}).await;
+    admin(
+        client,
+        doc! {"shardCollection": "side.late", "key": {"k": 1}},
+    )
+    .await;
 }
 
 /// Every collection with its chunks, by the shard of the target that takes them.
@@ -143,12 +150,23 @@ async fn is_laid_out(from: &str, to: &str) {
             "shop.many",
             "shop.plain",
             "shop.zoned",
+            "side.late",
             "side.plain"
         ]
     );
     let checks = validate::run(&source, &target, &catalog, &BTreeSet::new()).await;
     let failed: Vec<_> = checks.iter().filter(|check| check.has_failed()).collect();
     assert!(failed.is_empty(), "{failed:#?}");
+    if from == "4.4" {
+        let verdict = if to == from { "ok" } else { "failed" };
+        told(&a.uri(), &b.uri(), &["--profile", "atlas"]).is("profile atlas", verdict, "");
+        let natural = told(&a.uri(), &b.uri(), &["--scan-order", "natural"]);
+        natural.is(
+            "order of the copy",
+            "warning",
+            "though scan_order is natural",
+        );
+    }
     // Drops go by name before that.
     let follows = limits::follows_renames(Renames::Auto, &target);
     assert_eq!(follows, to == "6.0");
@@ -159,7 +177,7 @@ async fn is_laid_out(from: &str, to: &str) {
         assert_eq!(shown(&there, &[0, 1]), shown(&catalog, &PAIRS));
     }
     let versions = catalog::versions::read(&target).await.unwrap();
-    assert_eq!(versions.collections.len(), 3);
+    assert_eq!(versions.collections.len(), 4);
     // Once more finds everything done.
     layout::create_all(&target, &catalog, &PAIRS).await.unwrap();
     let again = catalog::versions::read(&target).await.unwrap();

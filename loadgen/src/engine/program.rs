@@ -64,11 +64,11 @@ mod tests {
 
     #[test]
     fn an_address_counts_once_its_line_is_complete() {
-        let log = "a\nINFO run 1: API on http://127.0.0.1:27183";
+        let log = "a\nINFO run 1: API on http://127.0.0.1:27182";
         assert_eq!(api_url(log), None);
         assert_eq!(
             api_url(&format!("{log}\nb")).as_deref(),
-            Some("http://127.0.0.1:27183")
+            Some("http://127.0.0.1:27182")
         );
     }
 }

@@ -119,7 +119,7 @@ const VERBS: &[(Verb, &str, &str)] = &[
     (
         Verb::Recopy,
         "recopy",
-        "Make a stopped migration copy one shard again, or one collection of it, at its next start",
+        "Make a migration, running or stopped, copy one shard again, or one collection of it",
     ),
     (
         Verb::Verify,
@@ -134,12 +134,20 @@ const VERBS: &[(Verb, &str, &str)] = &[
     (Verb::Man, "man", "Print the manual, in roff"),
 ];
 
+const AFTER_HELP: &str = "\
+A flag overrides its SHARDLIFT_… variable, which overrides --config FILE, which overrides the default.
+
+Exit codes: 0 done; 2 configuration; 3 connection; 4 refused: by validation, because another process or run holds the
+target, or a cutover that was called off; 5 a server's error; 6 not supported, a lost stretch of oplog, a full spool or
+disk; 7 source and target differ; 8 no running process, or it refused; 9 parked; 70 a defect of shardlift; 130
+cancelled, or stopped by a signal.";
+
 /// The whole command line; `Command::debug_assert` holds for it.
 pub fn command() -> Command {
     Command::new("shardlift")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Moves live MongoDB deployments, sharded clusters first, to other ones while the source takes heavy writes")
-        .after_help("A flag overrides its SHARDLIFT_… variable, which overrides --config FILE, which overrides the default.")
+        .after_help(AFTER_HELP)
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommands(VERBS.iter().map(|(verb, name, about)| subcommand(*verb, name, about)))

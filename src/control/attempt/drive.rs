@@ -13,6 +13,7 @@ use crate::cluster::retry::within;
 use crate::config::CutoverMode;
 use crate::control::across::ddl::Coordinator;
 use crate::control::across::watch::Watch;
+use crate::control::attempt::again;
 use crate::control::attempt::observers;
 use crate::control::attempt::start::Ddl;
 use crate::control::cutover::ahead::Ahead;
@@ -28,7 +29,7 @@ use crate::control::summary::Summary;
 use crate::control::write_block;
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
-use crate::observe::api::request::{Answer, Request};
+use crate::observe::api::request::{Answer, Recopied, Request};
 use crate::observe::phase::Phase;
 use crate::pair::run::Pair;
 use crate::pair::tasks::PairTasks;
@@ -68,8 +69,22 @@ enum Event {
     Cancelled(oneshot::Sender<Answer>),
     /// By whom.
     Paused(String, oneshot::Sender<Answer>),
+    CutOver(Asked),
+    Recopied(Recopied, oneshot::Sender<Answer>),
+}
+
+/// How a cutover was asked for.
+struct Asked {
     /// Whether the source refuses users' writes first.
-    CutOver(bool),
+    block_writes: bool,
+    why: &'static str,
+}
+
+impl Asked {
+    const BY_ITSELF: Asked = Asked {
+        block_writes: false,
+        why: "by itself: the lag is small",
+    };
 }
 
 impl<'a> Drive<'a> {
@@ -119,8 +134,11 @@ impl<'a> Drive<'a> {
                 Event::Stopped => return Err(stopped("the migration")),
                 Event::Cancelled(reply) => return Err(self.process.stop.cancelled(reply)),
                 Event::Paused(by, reply) => return Err(self.process.stop.paused(by, reply)),
-                Event::CutOver(block_writes) => {
-                    if let Some(summary) = self.cut_over(block_writes).await? {
+                Event::Recopied(asked, reply) => {
+                    return Err(self.process.stop.recopied(asked, reply));
+                }
+                Event::CutOver(asked) => {
+                    if let Some(summary) = self.cut_over(asked).await? {
                         return Ok(summary);
                     }
                     self.auto_at = Instant::now() + AUTO_RETRY;
@@ -137,7 +155,7 @@ impl<'a> Drive<'a> {
                 () = self.process.stop.asked() => return Event::Stopped,
                 _ = self.ticks.tick() => {
                     if self.update_phase() && self.begins_by_itself() {
-                        return Event::CutOver(false);
+                        return Event::CutOver(Asked::BY_ITSELF);
                     }
                 }
                 Some(request) = self.requests.recv() => match request {
@@ -147,9 +165,14 @@ impl<'a> Drive<'a> {
                         stop::answer(reply, Err("the run is not paused".to_owned()));
                     }
                     Request::Extend(reply) => self.process.opened.window.extend(reply),
+                    Request::Recopy(asked, reply) => match again::unfit(self.process, &asked) {
+                        Some(why) => stop::answer(reply, Err(why)),
+                        None => return Event::Recopied(asked, reply),
+                    },
                     Request::Cutover { block_writes, reply } => {
                         if self.answer_cutover(reply) {
-                            return Event::CutOver(block_writes);
+                            let why = "an operator asked for the cutover";
+                            return Event::CutOver(Asked { block_writes, why });
                         }
                     }
                 },
@@ -158,7 +181,8 @@ impl<'a> Drive<'a> {
     }
 
     /// Done, or None: called off, and back to following.
-    async fn cut_over(&mut self, block_writes: bool) -> Result<Option<Summary>> {
+    async fn cut_over(&mut self, asked: Asked) -> Result<Option<Summary>> {
+        let Asked { block_writes, why } = asked;
         let Process {
             config,
             run,
@@ -166,7 +190,7 @@ impl<'a> Drive<'a> {
             stop,
         } = self.process;
         let began = Instant::now();
-        run.enter(Phase::CuttingOver);
+        run.enter(Phase::CuttingOver, why);
         let cutover = Cutover {
             run,
             sides: &opened.sides,
@@ -227,14 +251,15 @@ impl<'a> Drive<'a> {
         let complete = copied && self.pairs.iter().all(|pair| pair.is_complete());
         let too_late = self.too_late(snapshot.lag_ms).filter(|_| complete);
         run.obstacles.put("lag", too_late);
-        let ready = complete && run.all_obstacles().is_empty();
-        run.enter(if ready {
-            Phase::Ready
+        let obstacles = run.all_obstacles();
+        let ready = complete && obstacles.is_empty();
+        if ready {
+            run.enter(Phase::Ready, "nothing is in the way of a cutover");
         } else if copied {
-            Phase::Following
+            run.enter(Phase::Following, following(&obstacles));
         } else {
-            Phase::Copying
-        });
+            run.enter(Phase::Copying, "documents are still to be copied");
+        }
         ready
     }
 
@@ -288,7 +313,7 @@ impl<'a> Drive<'a> {
                 .remedy("do not use the target; report this with the log"));
         }
         write_block::lift(&opened.sides.source, &opened.stores.run).await?;
-        run.enter(Phase::Ready);
+        run.enter(Phase::Ready, &reason);
         run.called_off(reason);
         Ok(())
     }
@@ -304,7 +329,7 @@ impl<'a> Drive<'a> {
         } = self.process;
         let cutover_ms = began.elapsed().as_millis() as u64;
         run.cut_over(cutover_ms);
-        run.enter(Phase::Done);
+        run.enter(Phase::Done, "both sides are equal, and all is restored");
         // Late is better than never: it may have been made a moment ago.
         let left_behind = proof::tell_left_behind(&opened.sides.source, run);
         let _ = timeout(LEFT_BEHIND, left_behind).await;
@@ -350,6 +375,12 @@ async fn prove(cutover: &Cutover<'_>, opened: &Opened, block: bool) -> Result<Eq
         within(PLANNING, "planning the way back", planned).await?;
     }
     Ok(equal)
+}
+
+/// Why a run follows that is not ready.
+fn following(obstacles: &[String]) -> &str {
+    let first = obstacles.first().map(String::as_str);
+    first.unwrap_or("all is copied; indexes are built, and the lag shrinks")
 }
 
 fn not_ready(phase: Phase, obstacles: &[String]) -> String {

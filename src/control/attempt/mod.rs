@@ -8,6 +8,7 @@ pub mod watchdog;
 pub mod lookout;
 pub mod observers;
 pub mod pause;
+pub mod again;
 pub mod drive;
 
 use std::sync::Arc;
@@ -85,10 +86,11 @@ async fn finish_only(
     process: Process<'_>,
     requests: &mut mpsc::Receiver<Request>,
 ) -> Result<Summary> {
-    process.run.enter(Phase::CuttingOver);
+    let why = "an earlier process came past the point of no return";
+    process.run.enter(Phase::CuttingOver, why);
     finish::unless_stopped(process, requests).await?;
     routers::settle(&process.opened.sides.target, process.run).await;
-    process.run.enter(Phase::Done);
+    process.run.enter(Phase::Done, "what was left is restored");
     Ok(Summary::of(process.run, None, 0, 0))
 }
 
@@ -106,16 +108,16 @@ async fn start_pairs(process: Process<'_>, mut stage: Stage) -> Result<Running> 
     balancers::stop(sides).await?;
     databases::none_is_being_dropped(&sides.target).await?;
     if stage == Stage::Planning {
-        run.enter(Phase::Layout);
+        run.enter(Phase::Layout, "both sides are fit: what to copy is planned");
         prepare::plan(config, sides, stores, &run.id()).await?;
         stage = Stage::Layout;
     }
     if stage == Stage::Layout {
-        run.enter(Phase::Layout);
+        run.enter(Phase::Layout, "the target's collections are to be made");
         prepare::lay_out(sides, stores, &run.id()).await?;
     }
     let running = start::start(config, opened, run).await?;
-    run.enter(Phase::Copying);
+    run.enter(Phase::Copying, "every pair is at work");
     Ok(running)
 }
 

@@ -31,8 +31,8 @@ pub async fn hold(
 ) -> Result<()> {
     let Process { run, opened, .. } = process;
     tracing::info!("paused: {by}");
-    run.set_paused(Some(by));
-    run.enter(Phase::Paused);
+    run.set_paused(Some(by.clone()));
+    run.enter(Phase::Paused, &by);
     let ended = tokio::select! {
         ended = until_resumed(process, requests) => ended,
         passed = opened.window.watch(run, &opened.stores.run) => Err(passed),
@@ -44,7 +44,7 @@ pub async fn hold(
         run.warn_while(&unread(&name), None);
     }
     if ended.is_ok() {
-        run.enter(Phase::Recovering);
+        run.enter(Phase::Recovering, "an operator resumed the run");
     }
     ended
 }

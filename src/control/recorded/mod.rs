@@ -5,6 +5,7 @@
 
 pub mod changes;
 pub mod names;
+pub mod others;
 pub mod emptying;
 pub mod replan;
 pub mod restart;
@@ -191,6 +192,14 @@ pub async fn lease(target: &Deployment, run: &str, command: &str) -> Result<Leas
         )),
         _ => e,
     })
+}
+
+/// Removes the lease of a process that died at the very end of its cutover: no run is recorded
+/// on this target any more. One that is alive keeps it.
+pub async fn sweep(target: &Deployment) {
+    if let Err(e) = Lease::sweep(first(target), "none").await {
+        tracing::warn!("what an earlier process left on the target could not be removed: {e}");
+    }
 }
 
 /// The target shard of each pair of `run`, in order.

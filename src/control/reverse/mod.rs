@@ -38,15 +38,10 @@ use crate::control::validate;
 use crate::control::write_block;
 use crate::error::{Error, Kind, Policy, Result};
 use crate::failpoint;
-use crate::observe::reverse::is_for_others;
+use crate::observe::reverse::{id_of, is_for_others};
 use crate::state::lease::Lease;
 use crate::state::run_store::RunStore;
 use crate::state::{Reverse, RunState, Stage};
-
-/// Id of the reverse of a run.
-fn id_of(run: &str) -> String {
-    format!("{run}-reverse")
-}
 
 /// Why there could be no way back from a cutover now. `block`: the source shall refuse users'
 /// writes.
@@ -335,14 +330,6 @@ pub async fn is_left(sides: &Sides) -> Result<bool> {
     let turned = sides.turned();
     recorded::load(&turned.source, &turned.target).await?;
     Ok(true)
-}
-
-/// Removes what a process left on the target that died at the very end of the cutover.
-pub async fn sweep(sides: &Sides) {
-    let swept = Lease::sweep(recorded::first(&sides.target), "none");
-    if let Err(e) = swept.await {
-        tracing::warn!("the lease of the first run could not be removed from the target: {e}");
-    }
 }
 
 /// What to do about an error that ended it: what others may do is refused to a way back.

@@ -14,15 +14,17 @@ use mongodb::options::ReadConcern;
 use crate::cluster::catalog::index::IndexName;
 use crate::cluster::catalog::{self, Catalog, Collection, CollectionKind, Namespace};
 use crate::cluster::deployment::{Deployment, Topology};
-use crate::cluster::dialect::CatalogForms;
+use crate::cluster::dialect::Dialect;
 use crate::cluster::retry::answered;
 use crate::cluster::{admin, probe};
 use crate::codes;
 use crate::control::balancer;
+use crate::control::run::now_ms;
 use crate::control::validate::privileges::{self, Need, Needs};
-use crate::control::validate::{Check, content, indexes as index_rules, listed, named};
+use crate::control::validate::{
+    Check, content, expiries, indexes as index_rules, listed, named, role,
+};
 use crate::error::{Error, Kind, Result};
-use crate::scope::Filters;
 
 const HISTORY_SECONDS_MIN: i64 = 60;
 /// Questions asked side by side.
@@ -200,13 +202,15 @@ pub(super) async fn privileges(
     deployment: &Deployment,
     needs: &Needs,
 ) -> Check {
-    let (mut wrong, mut grants, mut users) = (Vec::new(), BTreeSet::new(), false);
+    let (mut wrong, mut grants, mut users) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
+    let mut lacking = Vec::new();
     for (place, client, needs) in places(deployment, needs) {
         match login_of(client).await {
             Err(e) => return Check::unanswered(name, &e.context(place)),
             Ok(None) => {}
             Ok(Some(Login { user, privileges })) => {
-                users = true;
+                lacking.extend(role::lacking(&privileges, needs));
+                users.insert(user.clone());
                 for lack in privileges::missing(&privileges, needs) {
                     wrong.push(format!(
                         "{place} lacks {} ({})",
@@ -221,15 +225,25 @@ pub(super) async fn privileges(
             }
         }
     }
-    let good = if users {
-        "sufficient on router and shards"
-    } else {
+    let good = if users.is_empty() {
         "no authentication"
+    } else {
+        "sufficient on router and shards"
     };
     let grants: Vec<String> = grants.into_iter().collect();
+    let own = format!("shardlift_{}", deployment.side);
+    let grant_own: Vec<String> = users
+        .iter()
+        .map(|user| {
+            format!("db.grantRolesToUser(\"{user}\", [{{role: \"{own}\", db: \"admin\"}}])")
+        })
+        .collect();
     let remedy = format!(
-        "on each server named (a mongos and every shard have their own users), run on the user's database: {}; or grant a role of your own the actions in parentheses",
-        grants.join("; ")
+        "on each server named (a mongos and every shard have their own users), run on the user's database: {}; or, to grant no \
+         more than what is missing, db.adminCommand({}), then {}",
+        grants.join("; "),
+        role::making(&own, &lacking),
+        grant_own.join("; ")
     );
     Check::none_of(name, &wrong, good, remedy)
 }
@@ -263,43 +277,78 @@ async fn login_of(client: &Client) -> Result<Option<Login>> {
     }))
 }
 
-pub(super) async fn indexes(source: &Deployment, catalog: &Catalog, forms: &CatalogForms) -> Check {
+/// Indexes that the target would refuse, expiries that it does not keep, and what is not on every
+/// shard alike.
+pub(super) async fn indexes(
+    source: &Deployment,
+    catalog: &Catalog,
+    target: &Dialect,
+) -> Vec<Check> {
     const NAME: &str = "indexes can be rebuilt";
     let plain = catalog
         .collections
         .iter()
         .filter(|c| c.kind == CollectionKind::Plain);
-    let asked: Vec<Result<(usize, Vec<String>)>> = stream::iter(plain)
-        .map(|c| refused_indexes(source, c, forms))
+    let asked: Vec<Result<Indexes>> = stream::iter(plain)
+        .map(|c| indexes_of(source, c, target))
         .buffered(CONCURRENCY)
         .collect()
         .await;
-    let (mut count, mut wrong) = (0, Vec::new());
+    let mut all = Indexes::default();
     for answer in asked {
         match answer {
-            Err(e) => return Check::unanswered(NAME, &e),
-            Ok((n, refused)) => {
-                count += n;
-                wrong.extend(refused);
-            }
+            Err(e) => return vec![Check::unanswered(NAME, &e)],
+            Ok(one) => all.join(one),
         }
     }
-    Check::none_of(
-        NAME,
-        &wrong,
-        format!("{count} indexes"),
-        "drop these indexes, or rebuild them with options that the target takes",
-    )
+    vec![
+        Check::none_of(
+            NAME,
+            &all.refused,
+            format!("{} indexes", all.count),
+            "drop these indexes, or rebuild them with options that the target takes",
+        ),
+        expiries::check(&all.noted),
+        Check::warn_of(
+            "indexes alike on every shard",
+            &all.unlike,
+            "yes",
+            "each shard's are moved as they are: build the missing ones through a mongos, or drop them, on the source",
+        ),
+    ]
 }
 
-/// Number of indexes, and those the target would refuse. Shards may have others of one
-/// collection.
-async fn refused_indexes(
+/// What is known of indexes, by the source's names: of one collection, then of all.
+#[derive(Default)]
+struct Indexes {
+    count: usize,
+    /// Those that the target would not build, and why.
+    refused: Vec<String>,
+    /// Those whose expiry it does not keep.
+    noted: Vec<String>,
+    /// Those that not every shard of the collection has alike.
+    unlike: Vec<String>,
+}
+
+impl Indexes {
+    fn join(&mut self, one: Indexes) {
+        self.count += one.count;
+        self.refused.extend(one.refused);
+        self.noted.extend(one.noted);
+        self.unlike.extend(one.unlike);
+    }
+}
+
+/// Shards may have others of one collection.
+async fn indexes_of(
     source: &Deployment,
     collection: &Collection,
-    forms: &CatalogForms,
-) -> Result<(usize, Vec<String>)> {
-    let (mut count, mut refused) = (0, BTreeSet::new());
+    target: &Dialect,
+) -> Result<Indexes> {
+    let (mut refused, mut noted) = (BTreeSet::new(), BTreeSet::new());
+    let mut by_shard = Vec::new();
+    let now_s = (now_ms() / 1_000) as i64;
+    let own = collection.ns.own(&source.scope);
     for (_, shard) in source
         .shards
         .iter()
@@ -307,17 +356,24 @@ async fn refused_indexes(
         .filter(|(index, _)| collection.lives_on(*index))
     {
         let specs = catalog::indexes(shard, &collection.ns).await?;
-        count = specs.len().max(count);
-        refused.extend(specs.iter().filter_map(|spec| {
-            let why = index_rules::refused(spec, forms)?;
-            Some(format!(
-                "{} of {} ({why})",
-                IndexName::of(spec),
-                collection.ns
-            ))
-        }));
+        for spec in &specs {
+            let told = |why: &str| format!("{} of {own} ({why})", IndexName::of(spec));
+            let why = index_rules::refused(spec, &target.catalog);
+            refused.extend(why.map(|why| told(&why)));
+            noted.extend(expiries::noted(spec, &target.writes, now_s).map(told));
+        }
+        by_shard.push(specs);
     }
-    Ok((count, refused.into_iter().collect()))
+    let unlike = index_rules::unlike(&by_shard);
+    Ok(Indexes {
+        count: by_shard.iter().map(Vec::len).max().unwrap_or(0),
+        refused: refused.into_iter().collect(),
+        noted: noted.into_iter().collect(),
+        unlike: unlike
+            .iter()
+            .map(|name| format!("{name} of {own}"))
+            .collect(),
+    })
 }
 
 pub(super) async fn target_empty(
@@ -329,7 +385,7 @@ pub(super) async fn target_empty(
     let answer = async {
         let held = catalog::read(target).await?;
         // Whatever the run is about.
-        let whole = catalog::read(&target.filtered(&Filters::default())).await?;
+        let whole = catalog::read(&target.unfiltered()).await?;
         Ok(match content::other_spellings(source, &whole, to_wipe) {
             Some(check) => check,
             None => content::target_empty(source, &held, to_wipe),

@@ -69,20 +69,24 @@ pub struct Check {
     pub found: String,
     /// None exactly if the verdict is ok.
     pub remedy: Option<String>,
+    /// All of what `found` may name the first few of.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<String>,
 }
 
 impl Check {
-    pub(super) fn pass(name: &'static str, found: impl Into<String>) -> Self {
+    pub(in crate::control) fn pass(name: &'static str, found: impl Into<String>) -> Self {
         Check {
             group: Group::Content,
             name,
             verdict: Verdict::Ok,
             found: found.into(),
             remedy: None,
+            names: Vec::new(),
         }
     }
 
-    pub(super) fn fail(
+    pub(in crate::control) fn fail(
         name: &'static str,
         found: impl Into<String>,
         remedy: impl Into<String>,
@@ -95,7 +99,7 @@ impl Check {
     }
 
     /// Fit, but the operator should know.
-    pub(super) fn warn(
+    pub(in crate::control) fn warn(
         name: &'static str,
         found: impl Into<String>,
         remedy: impl Into<String>,
@@ -107,11 +111,11 @@ impl Check {
     }
 
     /// A check whose question the server did not answer has failed.
-    pub(super) fn answered(name: &'static str, answer: Result<Check>) -> Self {
+    pub(in crate::control) fn answered(name: &'static str, answer: Result<Check>) -> Self {
         answer.unwrap_or_else(|e| Check::unanswered(name, &e))
     }
 
-    pub(super) fn unanswered(name: &'static str, e: &Error) -> Self {
+    pub(in crate::control) fn unanswered(name: &'static str, e: &Error) -> Self {
         let remedy = e
             .remedy
             .clone()
@@ -129,7 +133,7 @@ impl Check {
         if wrong.is_empty() {
             Check::pass(name, good)
         } else {
-            Check::fail(name, listed(wrong), remedy)
+            Check::fail(name, listed(wrong), remedy).naming(wrong)
         }
     }
 
@@ -143,11 +147,19 @@ impl Check {
         if noted.is_empty() {
             Check::pass(name, good)
         } else {
-            Check::warn(name, listed(noted), remedy)
+            Check::warn(name, listed(noted), remedy).naming(noted)
         }
     }
 
-    pub(super) fn about(self, group: Group) -> Self {
+    /// What was found is of all these.
+    pub(super) fn naming(self, names: &[String]) -> Self {
+        Check {
+            names: names.to_vec(),
+            ..self
+        }
+    }
+
+    pub(in crate::control) fn about(self, group: Group) -> Self {
         Check { group, ..self }
     }
 
@@ -182,6 +194,10 @@ mod tests {
         let names: Vec<String> = (0..12).map(|i| format!("n{i}")).collect();
         assert_eq!(listed(&names[..2]), "n0, n1");
         assert!(listed(&names).ends_with("n9 and 2 more"));
+        let check = serde_json::to_value(Check::none_of("n", &names, "g", "r")).unwrap();
+        assert_eq!(check["names"].as_array().unwrap().len(), 12, "{check}");
+        let good = serde_json::to_value(Check::pass("n", "g")).unwrap();
+        assert!(good.get("names").is_none(), "{good}");
     }
 
     #[test]

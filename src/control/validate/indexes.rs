@@ -3,11 +3,14 @@
 //!
 //! Pure decisions over index specifications.
 
-use bson::RawDocument;
+use std::collections::BTreeSet;
+
+use bson::{RawDocument, RawDocumentBuf};
 
 use crate::bson::decimal::Decimal;
 use crate::bson::element::{Element, elements, elements_of, field, kind};
 use crate::bson::view::View;
+use crate::cluster::catalog::index::{self, IndexName};
 use crate::cluster::dialect::CatalogForms;
 
 /// Fields `createIndexes` takes, up to 6.0 (server source, `index_key_validate.cpp`).
@@ -194,14 +197,49 @@ fn is_wildcard(field: &Element<'_>) -> bool {
     is_number && (field.name == WILDCARD || field.name.ends_with(b".$**"))
 }
 
+/// Names of the indexes that not every one of these shards has alike.
+pub(super) fn unlike(by_shard: &[Vec<RawDocumentBuf>]) -> BTreeSet<IndexName> {
+    let all = by_shard.iter().flatten();
+    let is_unlike = |spec: &&RawDocumentBuf| {
+        let has = |specs: &Vec<RawDocumentBuf>| specs.iter().any(|other| index::same(other, spec));
+        !by_shard.iter().all(has)
+    };
+    all.filter(is_unlike)
+        .map(|spec| IndexName::of(spec))
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
-    use bson::{RawDocumentBuf, rawdoc};
+    use bson::rawdoc;
 
     use super::*;
     use crate::bson::element::document;
     use crate::cluster::deployment::Version;
     use crate::cluster::dialect::Dialect;
+
+    #[test]
+    fn an_index_that_not_every_shard_has_alike_is_found() {
+        let id = rawdoc! {"v": 2, "key": {"_id": 1}, "name": "_id_"};
+        let here = rawdoc! {"v": 2, "key": {"a": 1}, "name": "a", "unique": true};
+        let turned = rawdoc! {"unique": true, "v": 2, "key": {"a": 1}, "name": "a"};
+        let other = rawdoc! {"v": 2, "key": {"a": 1}, "name": "a"};
+        let rows = [
+            (vec![vec![id.clone(), here.clone()]], 0),
+            (
+                vec![vec![id.clone(), here.clone()], vec![turned, id.clone()]],
+                0,
+            ),
+            (
+                vec![vec![id.clone(), here.clone()], vec![id.clone(), other]],
+                1,
+            ),
+            (vec![vec![id.clone(), here], vec![id]], 1),
+        ];
+        for (by_shard, expect) in rows {
+            assert_eq!(unlike(&by_shard).len(), expect, "{by_shard:?}");
+        }
+    }
 
     #[test]
     fn indexes_of_older_releases_are_found() {

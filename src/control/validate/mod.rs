@@ -9,14 +9,17 @@ mod capacity;
 mod check;
 mod content;
 mod definitions;
+mod expiries;
 mod host;
 pub mod indexes;
 mod members;
 mod order;
+mod orphans;
 pub mod privileges;
 mod profile;
 mod reach;
 mod reverse;
+mod role;
 mod scope;
 mod settings;
 mod strays;
@@ -28,7 +31,7 @@ use std::collections::BTreeSet;
 use check::listed;
 pub use check::{Check, Group, Verdict};
 
-use crate::cluster::catalog::{self, Catalog, Namespace};
+use crate::cluster::catalog::{self, Catalog, Named, Namespace};
 use crate::cluster::deployment::{Deployment, Side};
 use crate::config::Config;
 use crate::control::sides::Sides;
@@ -92,10 +95,11 @@ async fn of_deployments(source: &Deployment, target: &Deployment) -> Vec<Check> 
         reach::members(target),
         host::target_disk(source, target)
     );
-    let (files_source, files_target, balancing) = tokio::join!(
+    let (files_source, files_target, balancing, orphans) = tokio::join!(
         host::open_files(source),
         host::open_files(target),
-        settings::balancing(source, target)
+        settings::balancing(source, target),
+        orphans::check(source)
     );
     let (may_source, may_target, users) = tokio::join!(
         privileges_of(source),
@@ -114,6 +118,7 @@ async fn of_deployments(source: &Deployment, target: &Deployment) -> Vec<Check> 
     checks.extend(of_source);
     checks.extend(grouped(Group::SourceState, vec![readable, history, skew]));
     checks.extend(balancing.map(|check| check.about(Group::SourceState)));
+    checks.extend(orphans);
     checks.extend(of_target);
     let capacity = vec![files_source, files_target];
     let found = [window, disk, host::own_open_files()].into_iter().flatten();
@@ -141,14 +146,15 @@ async fn of_content(
     catalog: &Catalog,
     to_wipe: &BTreeSet<Namespace>,
 ) -> Vec<Check> {
-    let mut checks = vec![
-        content::source_collections(catalog),
-        ask::indexes(source, catalog, &target.dialect.catalog).await,
+    let mut checks = vec![content::source_collections(catalog, &source.scope)];
+    checks.extend(ask::indexes(source, catalog, &target.dialect).await);
+    checks.extend([
         definitions::check(source, target, catalog).await,
         strays::check(source, catalog).await,
         scope::left_behind(source).await,
-    ];
+    ]);
     checks.extend(scope::filters(source, catalog).await);
+    checks.extend(scope::renames(source, catalog));
     let empty = ask::target_empty(catalog, target, to_wipe).await;
     checks.push(empty.about(Group::TargetState));
     checks
@@ -184,9 +190,10 @@ pub async fn all(
             return Validation { checks, unreached };
         }
     };
-    let catalog = catalog::read(&source).await;
-    match &catalog {
-        Ok(catalog) => {
+    let named = catalog::read_named(&source).await;
+    match &named {
+        Ok(Named { catalog, unnamed }) => {
+            checks.push(content::names(unnamed));
             checks.extend(run(&source, &target, catalog, &BTreeSet::new()).await);
             checks.push(order::check(config, &source, catalog).await);
         }
@@ -201,6 +208,14 @@ pub async fn all(
     Validation {
         checks,
         unreached: None,
+    }
+}
+
+impl Validation {
+    /// What was checked beside.
+    pub fn join(&mut self, check: Check) {
+        self.checks.push(check);
+        self.checks.sort_by_key(|check| check.group);
     }
 }
 
@@ -242,8 +257,9 @@ async fn of_reverse(config: &Config, source: &Deployment, target: &Deployment) -
 /// # Errors
 /// `Refused`, naming every check that failed with its remedy.
 pub async fn require(config: &Config, sides: &Sides, to_wipe: &BTreeSet<Namespace>) -> Result<()> {
-    let catalog = catalog::read(&sides.source).await?;
+    let Named { catalog, unnamed } = catalog::read_named(&sides.source).await?;
     let mut checks = run(&sides.source, &sides.target, &catalog, to_wipe).await;
+    checks.push(content::names(&unnamed));
     checks.extend(of_config(config, &sides.source, &sides.target));
     checks.extend(of_reverse(config, &sides.source, &sides.target).await);
     for check in checks.iter().filter(|check| !check.has_failed()) {

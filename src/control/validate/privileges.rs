@@ -259,7 +259,7 @@ pub(super) fn missing(privileges: &[Document], needs: &[Need]) -> Vec<Lack> {
     by_role
 }
 
-fn covers(privilege: &Document, need: &Need) -> bool {
+pub(super) fn covers(privilege: &Document, need: &Need) -> bool {
     let acts = |a: &Bson| {
         a.as_str()
             .is_some_and(|a| a == need.action || a == "anyAction")

@@ -20,12 +20,27 @@ pub(super) async fn checks(source: &Deployment, target: &Deployment) -> Vec<Chec
     );
     let (from, to) = (topology::Side::of(target), topology::Side::of(source));
     let mut checks = grouped(Group::Privileges, vec![follows, writes, blocked]);
+    checks.extend(grouped(Group::Content, vec![names(source)]));
     checks.extend(grouped(Group::TargetState, vec![oplog, history]));
     checks.extend(grouped(
         Group::Release,
         vec![topology::same_release(&from, &to)],
     ));
     checks
+}
+
+fn names(source: &Deployment) -> Check {
+    const NAME: &str = "way back: the same names on both sides";
+    let renames = source.scope.renames();
+    if renames.are_none() {
+        return Check::pass(NAME, "no renames");
+    }
+    let remedy = "leave --reverse or --rename out";
+    Check::fail(
+        NAME,
+        format!("{renames}: the way back cannot undo them yet"),
+        remedy,
+    )
 }
 
 const fn on_cluster(action: &'static str, role: &'static str) -> Need {

@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn only_our_own_page_may_change_anything() {
-        let ours = "127.0.0.1:27183";
+        let ours = "127.0.0.1:27182";
         // method, host, origin, refused
         let rows = [
             (Method::GET, Some(ours), None, false),
@@ -141,13 +141,13 @@ mod tests {
             (
                 Method::POST,
                 Some(ours),
-                Some("http://127.0.0.1:27183"),
+                Some("http://127.0.0.1:27182"),
                 false,
             ),
             (
                 Method::POST,
                 Some(ours),
-                Some("https://127.0.0.1:27183"),
+                Some("https://127.0.0.1:27182"),
                 false,
             ),
             (

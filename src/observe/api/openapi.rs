@@ -79,6 +79,7 @@ fn schemas() -> Value {
             ("held_by", texts("Why copying holds now.")),
         ]),
         "History": history(),
+        "Log": object([("lines", texts("Oldest first."))]),
         "Prepared": prepared(),
         "Sentence": object([
             ("success", flag("False: refused.")),
@@ -86,6 +87,7 @@ fn schemas() -> Value {
         ]),
         "CutoverBody": optional([("block_writes", flag("The source refuses users' writes first."))]),
         "PauseBody": optional([("by", text("By whom, and why."))]),
+        "RecopyBody": recopy_body(),
         "Limits": optional([("copy_mb_s", bounded("copy_mb_s")), ("ops_s", bounded("ops_s"))]),
         "Progress": object([("progress", progress()), ("success", flag("Always true."))]),
         "Outcome": {"oneOf": [
@@ -115,9 +117,16 @@ fn snapshot() -> Value {
         "stopped",
         "cancelled",
     ];
+    let phase = json!({"type": "string", "enum": phases});
+    let changes = object([
+        ("phase", phase.clone()),
+        ("at_ms", whole("Since 1970.")),
+        ("why", text("How the run came to it.")),
+    ]);
     object([
         ("run_id", text("Of the run, also over restarts.")),
-        ("phase", json!({"type": "string", "enum": phases})),
+        ("phase", phase),
+        ("phases", list(changes)),
         ("elapsed_s", number("Since the process began.")),
         ("can_cutover", flag("A cutover would be accepted now.")),
         ("lag_ms", whole("Largest lag of any pair.")),
@@ -159,6 +168,20 @@ fn snapshot() -> Value {
             json!({"type": "string", "enum": ["no", "wanted", "running"]}),
         ),
     ])
+}
+
+fn recopy_body() -> Value {
+    let mut body = optional([
+        ("shard", text("Id of the source shard.")),
+        (
+            "ns",
+            or_null(text(
+                "Only this collection of it, by its name on the target.",
+            )),
+        ),
+    ]);
+    body["required"] = json!(["shard"]);
+    body
 }
 
 fn pair() -> Value {

@@ -28,6 +28,19 @@ pub enum Request {
     Resume(oneshot::Sender<Answer>),
     /// 24 h more of the cutover window.
     Extend(oneshot::Sender<Answer>),
+    /// A source shard is copied again.
+    Recopy(Recopied, oneshot::Sender<Answer>),
+}
+
+/// What is copied again.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recopied {
+    /// Id of the source shard.
+    pub shard: String,
+    /// Only this collection of it, as `db.collection` of the target.
+    #[serde(default)]
+    pub ns: Option<String>,
 }
 
 impl Request {
@@ -36,7 +49,8 @@ impl Request {
         | Request::Cancel(reply)
         | Request::Pause(_, reply)
         | Request::Resume(reply)
-        | Request::Extend(reply)) = self;
+        | Request::Extend(reply)
+        | Request::Recopy(_, reply)) = self;
         // An asker that is gone loses only the answer.
         let _ = reply.send(Err(why.to_owned()));
     }

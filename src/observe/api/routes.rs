@@ -20,7 +20,7 @@ use crate::observe::api::request::{Answer, Limits, Request};
 use crate::observe::api::{PAGE, Run, openapi};
 use crate::observe::phase::Phase;
 use crate::observe::reverse::Reverse;
-use crate::observe::{metrics, mongosync};
+use crate::observe::{logging, metrics, mongosync};
 
 /// Longest body of a request, bytes.
 const BODY_BYTES_MAX: usize = 4_096;
@@ -93,14 +93,17 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     told("/pause", Some("PauseBody"), SENTENCE, "hold copying and following back", || post(pause)),
     told("/resume", None, SENTENCE, "go on after a pause", || asking(Request::Resume)),
     told("/extend", None, SENTENCE, "24 h more of the cutover window", || asking(Request::Extend)),
+    told("/recopy", Some("RecopyBody"), SENTENCE, "copy one source shard again; the others go on where they are", || post(recopy)),
     told("/throttle", Some("Limits"), SENTENCE, "change how fast the run may go", || post(throttle)),
     asked("/api/v1/openapi.json", "application/json", "this API, described", || get(async || Json(openapi::document()))),
     asked("/api/v1/status", "Snapshot", "as /status", || get(status)),
     asked("/api/v1/history", "History", "lag and rates over the time of this process", || get(history)),
+    asked("/api/v1/log", "Log", "the newest lines of the log", || get(log)),
     asked("/api/v1/prepare", "Prepared", "as /prepare", || get(prepare)),
     told("/api/v1/cutover", Some("CutoverBody"), SENTENCE, "as /cutover", || post(cutover)),
     told("/api/v1/cancel", None, SENTENCE, "as /cancel", || asking(Request::Cancel)),
     told("/api/v1/extend", None, SENTENCE, "as /extend", || asking(Request::Extend)),
+    told("/api/v1/recopy", Some("RecopyBody"), SENTENCE, "as /recopy", || post(recopy)),
     told("/api/v1/throttle", Some("Limits"), SENTENCE, "as /throttle", || post(throttle)),
     asked("/api/v1/progress", "Progress", "state in the format of mongosync", || get(progress)),
     told("/api/v1/start", None, OUTCOME, "likewise: the command has started the run", || post(start)),
@@ -159,6 +162,10 @@ async fn history(State(run): State<Arc<Run>>) -> Response {
     Json(&*run.history.lock()).into_response()
 }
 
+async fn log() -> Response {
+    Json(json!({"lines": logging::tail()})).into_response()
+}
+
 async fn prometheus(State(run): State<Arc<Run>>) -> Response {
     let kind = "text/plain; version=0.0.4; charset=utf-8";
     (
@@ -191,6 +198,13 @@ async fn cutover(State(run): State<Arc<Run>>, body: Bytes) -> Response {
         reply,
     };
     sentence(run.ask(request).await)
+}
+
+async fn recopy(State(run): State<Arc<Run>>, body: Bytes) -> Response {
+    match serde_json::from_slice(&body) {
+        Ok(asked) => sentence(run.ask(|reply| Request::Recopy(asked, reply)).await),
+        Err(e) => malformed(&format!("the body cannot be read: {e}")),
+    }
 }
 
 async fn throttle(State(run): State<Arc<Run>>, body: Bytes) -> Response {

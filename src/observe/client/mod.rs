@@ -40,7 +40,7 @@ struct Sentence {
 }
 
 impl Client {
-    /// `base` is such as `http://127.0.0.1:27183`.
+    /// `base` is such as `http://127.0.0.1:27182`.
     pub fn new(base: &str) -> Self {
         Client::by(base, Token::default(), TlsConfig::default())
     }
@@ -162,6 +162,14 @@ impl Client {
     /// As [`Client::cutover`].
     pub fn extend(&self) -> Result<String> {
         self.post("extend")
+    }
+
+    /// Asks that a source shard, or only one collection of it, be copied again.
+    ///
+    /// # Errors
+    /// As [`Client::cutover`].
+    pub fn recopy(&self, shard: &str, ns: Option<&str>) -> Result<String> {
+        self.post_json("recopy", &json!({"shard": shard, "ns": ns}))
     }
 
     /// Follows an accepted cutover to its end and calls `show` with every state

@@ -216,7 +216,7 @@ async fn foreign_requests_are_turned_away() {
         ),
         ("GET /status HTTP/1.1\r\nHost: evil.example", 403),
         ("POST /cutover HTTP/1.0", 403),
-        ("POST /cutover HTTP/1.1\r\nHost: LOCALHOST:27183", 200),
+        ("POST /cutover HTTP/1.1\r\nHost: LOCALHOST:27182", 200),
     ] {
         assert_eq!(
             raw(server.address.port(), request).await.0,

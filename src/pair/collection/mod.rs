@@ -4,6 +4,7 @@
 
 pub mod life;
 pub mod names;
+mod past;
 pub mod doubts;
 pub mod duplicate_names;
 pub mod capped;
@@ -89,9 +90,14 @@ pub enum Sharding {
 #[derive(Debug)]
 pub struct Tracked {
     pub uuid: Uuid,
+    /// The source's database, in which it stays: its UUID is looked for there.
+    pub source_db: String,
     names: Mutex<Names>,
     pub traits: Traits,
     pub order: ScanOrder,
+    /// What it was up to there is in its copy, whatever an entry up to there says. Zero if the
+    /// run began with it.
+    planned_at: Position,
     /// Of sharded collections. Set once, before anything of it is let through.
     ownership: OnceLock<Ownership>,
     /// Set once, when the target's collection exists, before the first write.
@@ -145,9 +151,11 @@ impl Tracked {
     pub fn called(uuid: Uuid, names: Names, traits: Traits) -> Self {
         Tracked {
             uuid,
+            source_db: names.log.db.clone(),
             names: Mutex::new(names),
             traits,
             order: ScanOrder::Id,
+            planned_at: Position::default(),
             ownership: OnceLock::new(),
             target_uuid: OnceLock::new(),
             life: LifeNow::default(),
@@ -170,12 +178,17 @@ impl Tracked {
         Tracked { order, ..self }
     }
 
+    /// The source has it in this database.
+    pub fn in_database(self, source_db: String) -> Self {
+        Tracked { source_db, ..self }
+    }
+
     /// Its name on the target.
     pub fn ns(&self) -> Namespace {
         self.names.lock().target.clone()
     }
 
-    /// Its name by the log, as it is now.
+    /// Its name by the log, as it is now; as the target would have it.
     pub fn logged_ns(&self) -> Namespace {
         self.names.lock().log.clone()
     }
@@ -378,22 +391,4 @@ impl Tracked {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn one_command_begins_on_each_collection_once() {
-        let of = |byte| {
-            let ns = Namespace {
-                db: "d".to_owned(),
-                coll: format!("c{byte}"),
-            };
-            Tracked::new(Uuid::from_bytes([byte; 16]), ns, Traits::default())
-        };
-        let (a, b) = (of(1), of(2));
-        let begun = begin_writes(vec![&b, &a, &b]).await.expect("alive");
-        assert_eq!(begun.len(), 2, "a rename would wait for a third for ever");
-        b.kill();
-        assert!(begin_writes(vec![&a, &b]).await.is_none());
-    }
-}
+mod tests;

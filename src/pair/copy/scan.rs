@@ -287,14 +287,15 @@ impl Scanners {
         Ok(())
     }
 
-    /// A cursor on a server that has reached `fence`.
+    /// A cursor on a server that has reached `fence`, and where the collection was planned.
     pub(super) async fn open(
         &self,
         unit: &ScanUnit,
         fence: Position,
         find: RawDocumentBuf,
     ) -> Result<(Cursor, Reached)> {
-        let db = &unit.tracked.ns().db;
+        let db = &unit.tracked.source_db;
+        let fence = fence.max(unit.tracked.planned_at());
         self.read(unit, async {
             let server = Reached::fence(&self.source, db, fence).await?;
             let next = Next {

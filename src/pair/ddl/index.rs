@@ -18,6 +18,7 @@ use crate::failpoint;
 use crate::observe::counters::PairMetrics;
 use crate::pair::collection::Tracked;
 use crate::pair::ddl::options;
+use crate::pair::ddl::refused::unless_taken;
 use crate::pair::ddl::vanished;
 use crate::pair::mend::doubtful::Doubtful;
 use crate::pair::mend::source_indexes::{list, to_create};
@@ -85,7 +86,7 @@ impl Indexer {
     pub async fn mend(&self, tracked: &Tracked) -> Result<()> {
         self.reconcile(tracked).await?;
         match options::align(&self.lister, &self.target, tracked).await {
-            Err(e) if e.kind == Kind::Server => {
+            Err(e) if matches!(e.kind, Kind::Server | Kind::Unsupported) => {
                 tracing::warn!("options of {} stay as they are: {e}", tracked.ns());
                 Ok(())
             }
@@ -170,10 +171,19 @@ impl Indexer {
     async fn create(&self, target: &TargetIndexes<'_>, specs: Vec<RawDocumentBuf>) -> Result<()> {
         let count = specs.len() as u64;
         let are_changed = target.are_changed(&specs);
+        let names: Vec<IndexName> = specs.iter().map(|spec| IndexName::of(spec)).collect();
         let (unique, plain): (Vec<_>, Vec<_>) =
             specs.into_iter().partition(|spec| index::is_unique(spec));
         self.metrics.indexes_total.fetch_add(count, Relaxed);
         let built = self.build_all(target, plain, unique).await;
+        let built = built.map_err(|e| {
+            let ns = target.tracked.ns().own(&self.lister.shard.scope);
+            let names = shown(&names);
+            unless_taken(
+                e,
+                format_args!("of the indexes {names} of {ns} drop there what it does not take"),
+            )
+        });
         match &built {
             Ok(()) => self.metrics.indexes_built.fetch_add(count, Relaxed),
             Err(_) => self.metrics.indexes_total.fetch_sub(count, Relaxed),

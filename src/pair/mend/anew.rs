@@ -10,6 +10,7 @@ use crate::error::{Error, Kind, Result};
 use crate::pair::collection::Tracked;
 use crate::pair::mend::doubtful::Doubtful;
 use crate::pair::mend::reread::{Reread, Stop};
+use crate::scope::Scope;
 use crate::state::pair_store::PairStore;
 
 /// How often one is copied anew without having been settled in between.
@@ -47,13 +48,13 @@ impl Doubtful {
         tokio::time::sleep(GATHER).await;
         let mut given_up = self.gate.lock().doubtful();
         given_up.retain(|tracked| tracked.capped.is_given_up());
-        let too_often = mark(store, &given_up).await;
+        let too_often = mark(store, &self.lister.shard.scope, &given_up).await;
         too_often.unwrap_or_else(|e| e)
     }
 }
 
-/// Returns why the attempt ends.
-async fn mark(store: &PairStore, given_up: &[Arc<Tracked>]) -> Result<Error> {
+/// Returns why the attempt ends. `scope`: of the source.
+async fn mark(store: &PairStore, scope: &Scope, given_up: &[Arc<Tracked>]) -> Result<Error> {
     let mut marks = Vec::new();
     let mut too_often = None;
     for tracked in given_up {
@@ -74,10 +75,11 @@ async fn mark(store: &PairStore, given_up: &[Arc<Tracked>]) -> Result<Error> {
     Ok(match (too_often, given_up.first()) {
         (Some(tracked), _) => {
             let what = format!("it was copied anew {TIMES_MAX} times, each time in vain");
-            let ns = tracked.ns();
+            // Writes and filters are of the source.
+            let own = tracked.ns().own(scope);
             error(tracked, Kind::Unsupported, &what).remedy(format!(
-                "stop the writes to {ns} and run the same command: it is copied again, and the writes may go on once it is copied; \
-                 or start over without it by `shardlift migrate --restart --exclude {ns}`"
+                "stop the writes to {own} and run the same command: it is copied again, and the writes may go on once it is copied; \
+                 or start over without it by `shardlift migrate --restart --exclude {own}`"
             ))
         }
         (None, Some(first)) => {
@@ -101,5 +103,5 @@ fn unsupported(tracked: &Tracked) -> Error {
         tracked.ns()
     );
     Error::new(Kind::Unsupported, found)
-        .remedy("a capped collection cannot be repaired document by document: copy its source shard again with `shardlift recopy --shard <its name>`")
+        .remedy("a capped collection cannot be repaired document by document: copy it again with `shardlift recopy --shard <its name> --ns <collection>`, then run the same `shardlift migrate` again")
 }

@@ -165,6 +165,20 @@ impl Lease {
         Lease::take(shard, run).await?.release().await
     }
 
+    /// Who works on this target now, as the refusal that whoever takes the lease would get;
+    /// None if nobody does.
+    pub async fn held(shard: &Shard) -> Result<Option<Error>> {
+        let alive = rawdoc! {"_id": LEASE, "$expr": {"$lt": ["$$NOW", "$until"]}};
+        let found = StateDatabase::new(shard).find(LEASE, alive).await?;
+        let Some(raw) = found.first() else {
+            return Ok(None);
+        };
+        let found = Document::try_from(raw.as_ref())?;
+        let holder = found.get_document("holder").map(Holder::read);
+        let is_gone = holder.is_ok_and(|holder| holder.is_gone());
+        Ok((!is_gone).then(|| held(&found)))
+    }
+
     async fn read(&self) -> Result<Option<Document>> {
         let found = self.database.find(LEASE, rawdoc! {"_id": LEASE}).await?;
         found

@@ -10,20 +10,21 @@ mod resolve;
 mod series;
 mod turn;
 mod views;
+mod zones;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bson::{RawDocumentBuf, Uuid, doc};
+use bson::{RawDocumentBuf, Uuid};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use crate::cluster::catalog::{self, Collection, MapVersion, Namespace};
-use crate::cluster::retry::answered;
 use crate::control::across::rendezvous::{Arrival, Rendezvous, ToDrop};
 use crate::control::across::views::Views;
+use crate::control::layout;
 use crate::control::layout::dropping::drop_collection;
 use crate::control::layout::laid_out::Made;
 use crate::control::sides::Sides;
@@ -46,7 +47,7 @@ pub struct Coordinator {
     listers: Vec<Arc<Lister>>,
     runs: RunStore,
     state: Mutex<State>,
-    /// A name, or a database, is free that was not.
+    /// A name, or a database, is free that was not, or another pair holds a collection.
     freed: Notify,
     /// One change of the target's catalog at a time.
     turn: tokio::sync::Mutex<()>,
@@ -160,6 +161,7 @@ impl Coordinator {
                 reply,
             } => {
                 self.state.lock().rendezvous.hold(pair, uuid);
+                self.freed.notify_waiters();
                 tasks.spawn(async move { coordinator.create(pair, ns, uuid, reply).await });
             }
             Request::Drop {
@@ -324,21 +326,10 @@ impl Coordinator {
         let Some(uuid) = there.uuid else {
             return Ok(());
         };
-        for shard in &self.sides.target.shards {
-            // Not by the storage engine's own counts, which may be wrong after a crash.
-            let documents = shard
-                .client
-                .database(&ns.db)
-                .collection::<RawDocumentBuf>(&ns.coll);
-            let first = documents.find_one(doc! {}).projection(doc! {"_id": 1});
-            if answered("the shard", async { Ok(first.await?) })
-                .await?
-                .is_some()
-            {
-                return Err(Error::internal(format!(
-                    "{ns} is on the target, holds documents, and belongs to no one"
-                )));
-            }
+        if layout::holding(&self.sides.target, ns).await?.is_some() {
+            return Err(Error::internal(format!(
+                "{ns} is on the target, holds documents, and belongs to no one"
+            )));
         }
         self.drop_made(ns, Some(uuid)).await
     }

@@ -13,7 +13,9 @@ use crate::cluster::catalog::capped::{LIMITS, Limits};
 use crate::cluster::catalog::contents::Stored;
 use crate::cluster::catalog::{Collection, CollectionKind, EXPIRY, Namespace};
 use crate::control::cutover::proof::shown::{same_fields, shown};
-use crate::control::cutover::proof::{Difference, Holdings, Repair, ShardMap, indexes};
+use crate::control::cutover::proof::{
+    Difference, Holdings, Repair, ShardMap, indexes, repaired_or,
+};
 use crate::control::layout::laid_out::LaidOut;
 use crate::control::layout::options::{TEMPORARY, expiry};
 use crate::pair::collection::Traits;
@@ -149,7 +151,10 @@ impl Place<'_> {
             "the {name} of {} is {on_source} on the source, and {kept} is kept for the cutover",
             wanted.ns
         );
-        let remedy = "set it back with `collMod` on the source, or start over with `shardlift migrate --restart`";
+        let remedy = format!(
+            "set that of {} back with `collMod` on the source, or start over with `shardlift migrate --restart`",
+            wanted.ns.own(&self.map.scope)
+        );
         Some(Difference::new(what, remedy).of(wanted.uuid))
     }
 
@@ -208,10 +213,6 @@ impl Place<'_> {
         };
         Difference::new(what, remedy).of(Some(uuid)).ours(repair)
     }
-}
-
-fn repaired_or(by_hand: &str) -> String {
-    format!("shardlift repairs it by itself; if this stays, {by_hand}")
 }
 
 fn by_hand(ns: &Namespace) -> String {

@@ -1,0 +1,170 @@
+//! What the users of both sides may do: what is missing is named, with what grants it.
+
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use bson::{Bson, doc};
+use loadgen::server::data_dir::DataDir;
+use shardlift::cluster::connect;
+use shardlift::cluster::deployment::Side;
+use shardlift::error::Kind;
+
+use crate::fixture;
+use crate::validate::{checks, failed, found};
+use crate::validate_verdicts::told;
+
+#[tokio::test]
+async fn a_user_s_missing_roles_are_named() {
+    let (secured, open) = tokio::join!(secured(), fixture::replica_set("open", &[]));
+    let target = fixture::target(&open.uri()).await;
+    let host = &secured.host;
+    let uri = |user: &str, password: &str| format!("mongodb://{user}:{password}@{host}/");
+    let source = fixture::source(&uri("root", "p%40ss")).await;
+    assert_eq!(failed(&source, &target).await, [""; 0]);
+
+    let users = [
+        ("blind", vec!["readAnyDatabase"]),
+        ("reader", vec!["readAnyDatabase", "clusterMonitor"]),
+        ("fit", vec!["readAnyDatabase", "clusterMonitor", "backup"]),
+        (
+            "writer",
+            vec!["readWriteAnyDatabase", "clusterMonitor", "restore"],
+        ),
+        ("poor", vec!["readWriteAnyDatabase", "clusterMonitor"]),
+    ];
+    for (user, roles) in users {
+        fixture::run(
+            &source.entry,
+            "admin",
+            doc! {"createUser": user, "pwd": "x", "roles": roles},
+        )
+        .await;
+    }
+    let fit = fixture::source(&uri("fit", "x")).await;
+    assert_eq!(failed(&fit, &target).await, [""; 0]);
+    let reader = fixture::source(&uri("reader", "x")).await;
+    let lacks = found(&reader, &target, "source privileges").await;
+    assert!(
+        lacks.starts_with("secured lacks backup (appendOplogNote") && !lacks.contains("; "),
+        "{lacks}"
+    );
+
+    let source = fixture::source(&open.uri()).await;
+    let writer = fixture::target(&uri("writer", "x")).await;
+    assert_eq!(
+        found(&source, &writer, "target privileges").await,
+        "sufficient on router and shards"
+    );
+    let poor = fixture::target(&uri("poor", "x")).await;
+    let lacks = found(&source, &poor, "target privileges").await;
+    let restores = [
+        "lacks restore (",
+        "collMod",
+        "bypassDocumentValidation",
+        "applyOps",
+    ];
+    assert!(
+        restores.iter().all(|part| lacks.contains(part)) && !lacks.contains("readWrite"),
+        "{lacks}"
+    );
+
+    a_role_of_its_own_is_enough(&open.uri(), &uri).await;
+
+    for (uri, part) in [
+        (uri("root", "wrong"), "authSource"),
+        (uri("blind", "x"), "clusterMonitor"),
+    ] {
+        let error = connect::connect(Side::Source, &uri, fixture::TIMEOUT)
+            .await
+            .unwrap_err();
+        assert_eq!(error.kind, Kind::Connect, "{error}");
+        assert!(
+            error.remedy.unwrap().contains(part) && !error.message.contains("wrong"),
+            "{}",
+            error.message
+        );
+    }
+}
+
+/// The role that validation says, made as it says, is all that was missing; and the way back
+/// asks for the rights of the other side.
+async fn a_role_of_its_own_is_enough(open: &str, uri: &impl Fn(&str, &str) -> String) {
+    let root = fixture::source(&uri("root", "p%40ss")).await.entry;
+    let none: Vec<Bson> = Vec::new();
+    let bare = doc! {"createUser": "bare", "pwd": "x", "roles": none};
+    fixture::run(&root, "admin", bare).await;
+    let (source, target) = (fixture::source(open).await, uri("poor", "x"));
+    let remedy = async || {
+        let target = fixture::target(&target).await;
+        let checks = checks(&source, &target).await;
+        let mut checks = checks.into_iter();
+        let check = checks.find(|check| check.name == "target privileges");
+        check.expect("there is such a check").remedy
+    };
+    let remedy_text = remedy().await.expect("rights are missing");
+    let (_, role) = remedy_text.split_once("db.adminCommand(").unwrap();
+    let (role, then) = role.split_once("), then ").unwrap();
+    let role: serde_json::Value = serde_json::from_str(role).unwrap();
+    fixture::run(&root, "admin", bson::serialize_to_document(&role).unwrap()).await;
+    let grant = "db.grantRolesToUser(\"poor\", [{role: \"shardlift_target\", db: \"admin\"}])";
+    assert_eq!(then, grant);
+    let grant =
+        doc! {"grantRolesToUser": "poor", "roles": [{"role": "shardlift_target", "db": "admin"}]};
+    fixture::run(&root, "admin", grant).await;
+    assert_eq!(remedy().await, None);
+
+    let flags = ["--reverse"];
+    told(&uri("fit", "x"), open, &flags).is(
+        "way back: write to the source",
+        "failed",
+        "lacks restore",
+    );
+    told(open, &uri("writer", "x"), &flags).is(
+        "way back: follow the target",
+        "failed",
+        "lacks backup",
+    );
+    let rows = [("fit", "warning"), ("root", "ok")];
+    for (user, verdict) in rows {
+        let password = if user == "root" { "p%40ss" } else { "x" };
+        told(&uri(user, password), open, &flags).is(
+            "way back: source closed to users",
+            verdict,
+            "",
+        );
+    }
+}
+
+/// A replica set of one that asks for a login, with the user `root`.
+async fn secured() -> fixture::Server {
+    let dir = DataDir::create("secured").unwrap();
+    let key = dir.path().join("keyfile");
+    std::fs::write(&key, "c2hhcmRsaWZ0LXRlc3Q=").unwrap();
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let args = [
+        "--replSet",
+        "secured",
+        "--oplogSize",
+        "64",
+        "--keyFile",
+        key.to_str().unwrap(),
+    ];
+    let server = fixture::Server::start_in(dir, "secured", &args).await;
+    let client = server.client().await;
+    let members = doc! {"_id": "secured", "members": [{"_id": 0, "host": &server.host}]};
+    fixture::run(&client, "admin", doc! {"replSetInitiate": members}).await;
+    while !fixture::run(&client, "admin", doc! {"hello": 1})
+        .await
+        .get_bool("isWritablePrimary")
+        .unwrap()
+    {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    fixture::run(
+        &client,
+        "admin",
+        doc! {"createUser": "root", "pwd": "p@ss", "roles": ["root"]},
+    )
+    .await;
+    server
+}

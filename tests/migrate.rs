@@ -12,9 +12,8 @@ use mongodb::Client;
 use crate::engine::Engine;
 use crate::fixture;
 
-const SEEDS: [u64; 20] = [
-    1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233, 377, 610, 987, 1597, 2584, 4181, 6765, 10946,
-];
+/// Twelve turns have every combination of what depends on the turn; of two the names are others.
+const SEEDS: [u64; 14] = [1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233, 377, 610];
 /// Seeds that share what was populated; the target begins empty for each.
 const SEEDS_PER_POPULATION: usize = 5;
 const DOCS: u64 = 5_000;

@@ -37,7 +37,7 @@ pub fn unfit(process: Process<'_>, asked: &Recopied) -> Option<String> {
 ///
 /// # Errors
 /// By what ends it: a signal, a cancel, a server that stays away. Not by a refusal, which is a
-/// warning: then nothing was changed.
+/// warning of the run.
 pub async fn copy(
     process: Process<'_>,
     requests: &mut mpsc::Receiver<Request>,
@@ -67,11 +67,18 @@ pub async fn copy(
             run.warn(format!("source shard {shard} is not copied again: {e}"));
             Ok(())
         }
-        Err(e) => Err(Error {
-            remedy: e.remedy.clone().map(|remedy| {
-                format!("{remedy}; before that run `shardlift recopy --shard {shard}` again: it was not done")
-            }),
-            ..e
-        }),
+        Err(e) if e.kind == Kind::Cancelled => Err(e),
+        Err(e) => Err(half_done(e, asked)),
     }
+}
+
+/// It may have been emptied, and not yet planned anew.
+fn half_done(e: Error, Recopied { shard, ns }: &Recopied) -> Error {
+    let only = ns.as_ref().map(|ns| format!(" --ns {ns}"));
+    let again = format!(
+        "run `shardlift recopy --shard {shard}{}` again before that: it was not done",
+        only.unwrap_or_default()
+    );
+    let remedy = e.remedy.clone().map(|remedy| format!("{remedy}; {again}"));
+    e.remedy(remedy.unwrap_or(again))
 }

@@ -48,8 +48,10 @@ fn operation(endpoint: &Endpoint) -> Value {
         },
     });
     if let Some(body) = endpoint.body {
+        // The only one with a field that must be given.
+        let is_needed = body == "RecopyBody";
         operation["requestBody"] =
-            json!({"content": {"application/json": {"schema": of(body)}}, "required": false});
+            json!({"content": {"application/json": {"schema": of(body)}}, "required": is_needed});
         operation["responses"]["400"] = refusal("a body that cannot be read", "Sentence");
     }
     operation

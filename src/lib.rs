@@ -89,7 +89,7 @@
 //! | room | owns | never |
 //! |---|---|---|
 //! | [`limits`], [`rules`], [`error`], [`codes`], [`config`], [`failpoint`] | numbers, rules, causes, servers' error codes, knobs, places to crash at | talks to a server |
-//! | [`scope`] | which collections a migration is about | knows a server |
+//! | [`scope`] | which collections a migration is about, and their names on the target | knows a server |
 //! | [`position`] | positions in one shard's oplog, and what they are worth in time | knows a server |
 //! | [`bson`] | comparison, identity, hash of raw values | decodes a document |
 //! | [`wire`] | connections straight to a known server: login, requests, replies, cursors | knows a primary, tries again |
@@ -233,10 +233,11 @@
 //!   Kept for ever they slowed down every look at a gate.
 //! - *An emptied database is dropped on the target* ([`control::layout::databases`]): its name would
 //!   keep away every other spelling. Only one that lists nothing, sent once, in the turn.
-//! - *A capped collection has room while it is copied* ([`pair::ddl::capped`]), for it may hold more
-//!   than its size, and its size again in an exact state. One of a source that does not log what
-//!   it lets go is copied anew where a replay shows that it may differ ([`pair::write::in_order`]).
-//!   Rejected: copying every full one anew after each crash.
+//! - *A capped collection of the target has room until the cutover* ([`pair::ddl::capped`]): it may
+//!   hold more than its size, and nothing has to order changes of its size with inserts. One of a source
+//!   that does not log what it lets go is copied anew where a replay shows that it may differ
+//!   ([`pair::write::in_order`]). Rejected: copying every full one anew after each crash; its own
+//!   size once it is copied, set in an exact state.
 //! - *A time series is its buckets*, a collection like others, made with the options that the
 //!   source lists; the view of them that people use is made and dropped beside
 //!   ([`control::layout::series`]). Rejected: the command that makes both, for it gives the
@@ -244,6 +245,10 @@
 //! - *What is out of the filters is decided by name where its UUID is unknown*
 //!   ([`pair::tail`]): what a pair tracks stays tracked under any name, so a rename across the
 //!   filters stops it, but for what servers make to rename it.
+//! - *Other names on the target are those of the source already*: the source is read under
+//!   them, from its catalog, its oplog's DDL and its answers ([`cluster::catalog`],
+//!   [`pair::ddl::entry`], [`scope`]). It is read only, by a dozen questions; rejected: other
+//!   names where the target is written, by three times as many commands. Ops carry no names.
 //! - *Ready means that a cutover would succeed now*: whoever sees what would keep it from that
 //!   says so as an obstacle; what only servers know is asked for ([`control::attempt::lookout`]).
 //! - *A scan asks for no fence*: a read that does waits for prepared documents, one
@@ -270,7 +275,7 @@
 //!
 //! # Not yet
 //!
-//! Servers before 4.2 and after 6.0; renames of sharded collections, sharded time series and changes of any; different
+//! Servers before 4.2 and after 6.0; renames of sharded collections and of time series; different
 //! shard counts.
 
 // Reading order: from the rules MongoDB fixes, through both clusters and the

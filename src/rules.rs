@@ -40,12 +40,13 @@
 //! became of it: an update or delete by a user's own `applyOps`. And that of a delta of the old form
 //! (`$v: 1`) which takes a field out, where its document may be newer: a replay may move
 //! fields for good. The order of a capped collection is content: an insert that comes again
-//! takes out what is there of its document first, so that it comes last, as it did; and until
-//! all have come again the target's has room for what was removed since. Where nobody says what
+//! takes out what is there of its document first, so that it comes last, as it did; and the
+//! target's lets nothing go by itself (R10). Where nobody says what
 //! was removed (up to 4.4), or it cannot be (targets up to 5.0), a document that is there stays
 //! in its place, and the target removes by itself. Inserts that come again then find all of
 //! their documents, or none: one that finds its own after one that did not shows that an
-//! `_id` was used again, and the collection is copied anew. The **horizon** is the newest source
+//! `_id` was used again, and the collection is given up: once all has come again it is emptied
+//! and copied anew, a few times at most. The **horizon** is the newest source
 //! position any document of the target may show: the source's clock when it gave
 //! the document, for a prepared transaction is shown before its commit entry is. Unique
 //! builds, verification and the cutover wait until the tail has passed it; on a quiet
@@ -58,7 +59,9 @@
 //! UUID and `_id`, equal as the index compares. A document is in a flush once. A drop
 //! is a meeting of exactly the pairs that hold the UUID, made once when the last of
 //! them has come to it; what is dead is dead for all. So is a rename; its position is recorded
-//! with the name, and no rename up to there is made again.
+//! with the name, and no rename up to there is made again. A sharded collection is made once the
+//! pair of its database's primary shard has met its creation: the log of that shard has all that
+//! had its name before.
 //!
 //! # R5
 //! **Transactions** take effect at their commit entry, aborted ones never. Parts that
@@ -108,10 +111,12 @@
 //! # R10
 //! **Indexes.** Secondary indexes are built after a collection is copied, unique ones
 //! while its ops are held at a position past the horizon. What would delete or refuse
-//! documents by itself, an expiry or `prepareUnique`, waits for the cutover. Before 6.0 an
+//! documents by itself, an expiry or `prepareUnique`, waits for the cutover. So does what a
+//! capped collection may hold, where the source logs what goes and the target takes another size. Before 6.0 an
 //! index has an expiry from the beginning or never: until the cutover it is one with which
 //! nothing expires (on 5.0: no date since 1958). So it is on any old source that the target is
 //! followed back to: its indexes stay, and what it expired by itself before that is copied again.
+//! A target that would shorten an expiry has none, and deletes nothing.
 //!
 //! # R11
 //! **Cutover.** Writes stop; a note in every source shard's oplog is the first marker.

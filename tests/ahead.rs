@@ -22,6 +22,7 @@ use crate::migrate::{expect_equal, stop};
 use crate::proof::never_done;
 
 mod background;
+mod renamed;
 
 const DB: &str = "d";
 const POLL: Duration = Duration::from_millis(20);
@@ -167,7 +168,11 @@ async fn stopped(engine: Engine) {
 }
 
 fn differs(id: i32) -> String {
-    format!("d.many: _id {id} has field `tampered` on the target only")
+    differs_as("many", id)
+}
+
+fn differs_as(coll: &str, id: i32) -> String {
+    format!("d.{coll}: _id {id} has field `tampered` on the target only")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bson::{Bson, doc};
 use loadgen::cluster::{ShardedCluster, ShardedOptions};
 use shardlift::cluster::admin;
+use shardlift::codes;
 use shardlift::control::balancer::{self, Found};
 
 use crate::fixture::{self, run};
@@ -27,7 +28,14 @@ async fn a_balancer_stops_when_the_last_migration_ends_and_is_put_back_as_found(
             settings: Some(Vec::new())
         }
     );
+    // A router up to 4.4 gives up before a config server that is still at it.
+    let data = doc! {"failCommands": ["balancerStop"], "errorCode": codes::GAVE_UP, "gaveUp": true};
+    let give_up = doc! {"configureFailPoint": "failCommand", "mode": {"times": 1}, "data": data};
+    run(&source.entry, "admin", give_up).await;
     balancer::stop(&source).await.unwrap();
+    let left = doc! {"configureFailPoint": "failCommand", "mode": "off"};
+    let left = run(&source.entry, "admin", left).await.get_i32("left");
+    assert_eq!(left.unwrap(), 0);
     let off = balancer::found(&source).await.unwrap();
     assert_eq!(off.enabled, Some(false));
 

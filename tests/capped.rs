@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use bson::{Document, doc};
+use bson::{Document, Timestamp, cstr, doc, rawdoc};
 use mongodb::Client;
 use shardlift::observe::status::Snapshot;
 
@@ -66,7 +66,11 @@ async fn more_than_its_size(verify: &str) {
 
     let mut engine = Engine::start(&source.uri(), &target.uri(), &["--verify", verify]).await;
     engine.until_ready().await;
-    assert_eq!(stats(&b).await, stats(&a).await);
+    let held = async |client: &Client| {
+        let (count, bytes, _) = stats(client).await;
+        (count, bytes)
+    };
+    assert_eq!(held(&b).await, held(&a).await);
     // The next insert lets the oldest go, on both sides; and then they grow again.
     insert(&a, 30..35).await;
     grow(&a, 30..35).await;
@@ -139,7 +143,8 @@ async fn a_capped_collection_keeps_its_order_where_ops_come_again() {
         source.client().await.unwrap(),
         target.client().await.unwrap(),
     );
-    let create = doc! {"create": "ring", "capped": true, "size": 1 << 20, "max": 6};
+    let create =
+        doc! {"create": "ring", "capped": true, "size": 1 << 20, "max": 6, "recordPreImages": true};
     run(&a, "d", create).await;
     insert(&a, 0..3).await;
     let (from, to) = (source.uri(), target.uri());
@@ -165,7 +170,9 @@ async fn a_capped_collection_keeps_its_order_where_ops_come_again() {
     assert_eq!(ids(&b).await, ids(&a).await);
     // The oldest goes again.
     insert(&a, 21..23).await;
-    engine.cut_over().await;
+    let outcome = engine.cut_over().await;
+    let repaired = outcome.log.text().contains("it is repaired");
+    assert!(!repaired, "room switched pre-images off");
     assert_eq!(ids(&b).await, [2, 13, 20, 12, 21, 22]);
     assert_eq!(stats(&b).await, stats(&a).await);
     expect_equal(&from, &to).await;
@@ -175,9 +182,10 @@ async fn a_capped_collection_keeps_its_order_where_ops_come_again() {
 type Ring<'a> = (&'a str, i32, &'a [(i32, usize)]);
 
 /// Full collections of a release that does not log what they let go. In `plain` each `_id`
-/// comes once; in the others it comes again when it was let go, in `longer` with another
-/// length.
-const RINGS: [Ring<'_>; 3] = [
+/// comes once; in the others it comes again when it was let go, in `longer` and `changed` with
+/// another length. In `changed` it is there before, and updated first. In `odd` another
+/// document was there before, and is one that only two commands write over another.
+const RINGS: [Ring<'_>; 5] = [
     (
         "plain",
         4,
@@ -189,7 +197,24 @@ const RINGS: [Ring<'_>; 3] = [
         &[(2, 9), (3, 9), (1, 9), (2, 9), (4, 9), (1, 9), (3, 9)],
     ),
     ("longer", 2, &[(1, 9), (2, 9), (3, 9), (1, 20)]),
+    ("changed", 2, &[(2, 9), (3, 9), (1, 20)]),
+    ("odd", 9, &[(2, 9), (3, 9)]),
 ];
+
+/// Has a name twice, and a time that servers fill in. By an op of its own in the log.
+async fn insert_odd(client: &Client) {
+    let mut document = rawdoc! {"_id": 1, "at": Timestamp { time: 0, increment: 0 }, "a": 1};
+    document.append(cstr!("a"), 2);
+    let insert = rawdoc! {"op": "i", "ns": "d.odd", "o": document};
+    let apply = rawdoc! {"applyOps": [insert], "allowAtomic": false};
+    let admin = client.database("admin");
+    admin.run_raw_command(apply).await.unwrap();
+}
+
+async fn update_changed(client: &Client) {
+    let update = doc! {"q": {"_id": 1}, "u": {"$set": {"note": "y".repeat(9)}}};
+    run(client, "d", doc! {"update": "changed", "updates": [update]}).await;
+}
 
 /// No checkpoint lies between what is applied and the crash. Where an `_id` came twice, it
 /// cannot be told what was let go: the collection is copied anew.
@@ -211,9 +236,13 @@ async fn full_ones(releases: [&str; 2], compatible_with: Option<&str>, anew: &[&
         let create = doc! {"create": ring, "capped": true, "size": 1 << 20, "max": max};
         run(&a, "d", create).await;
     }
+    let first = doc! {"_id": 1, "note": "x".repeat(9)};
+    run(&a, "d", doc! {"insert": "changed", "documents": [first]}).await;
     let (from, to) = (source.uri(), target.uri());
     let mut engine = Engine::start(&from, &to, &["--checkpoint-ms", "60000"]).await;
     engine.until_ready().await;
+    update_changed(&a).await;
+    insert_odd(&a).await;
     for (ring, _, documents) in RINGS {
         for (id, length) in documents {
             let document = doc! {"_id": id, "note": "x".repeat(*length), "inner": {"$x": 1}};
@@ -245,7 +274,7 @@ async fn full_ones(releases: [&str; 2], compatible_with: Option<&str>, anew: &[&
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn full_capped_collections_of_4_4_are_alike_after_a_kill() {
-    full_ones(["4.4", "4.4"], None, &["again", "longer"]).await;
+    full_ones(["4.4", "4.4"], None, &["again", "longer", "changed"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -256,7 +285,52 @@ async fn full_capped_collections_of_4_4_are_alike_on_6_0_after_a_kill() {
 /// They take no other size then, and documents no other length.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn full_capped_collections_of_6_0_as_5_0_are_alike_after_a_kill() {
-    full_ones(["6.0", "6.0"], Some("5.0"), &["again", "longer"]).await;
+    full_ones(["6.0", "6.0"], Some("5.0"), &["again", "longer", "changed"]).await;
+}
+
+/// Each time that its copy has begun `_id`s are used again, and only then it is read.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_capped_collection_that_is_copied_anew_in_vain_stops_the_run() {
+    let of = |name| fixture::loaded_replica_set_of(name, "4.4".parse().unwrap());
+    let (source, target) = tokio::join!(of("a"), of("b"));
+    let (a, b) = (
+        source.client().await.unwrap(),
+        target.client().await.unwrap(),
+    );
+    let create = doc! {"create": "ring", "capped": true, "size": 1 << 20, "max": 2};
+    run(&a, "d", create).await;
+    let use_again = async |turn: i32| {
+        for id in [2, 3, 1, 2, 4, 1, 3] {
+            insert(&a, 10 * turn + id..10 * turn + id + 1).await;
+        }
+    };
+    let (from, to) = (source.uri(), target.uri());
+    let place = "unit-started";
+    use_again(0).await;
+    let engine = Engine::start_to_crash(&from, &to, &[], place).await;
+    engine.crashed().await;
+    use_again(1).await;
+    let engine = Engine::start_to_crash(&from, &to, &[], place).await;
+    engine.crashed().await;
+    let recorded = b
+        .database("__shardlift")
+        .collection::<Document>("collections");
+    let stored = recorded.find_one(doc! {}).await.unwrap().unwrap();
+    assert_eq!(stored.get_i64("anew").unwrap(), 1, "{stored}");
+    let more = doc! {"$set": {"anew": 3_i64}};
+    recorded.update_one(doc! {}, more).await.unwrap();
+    use_again(2).await;
+    let outcome = Engine::start(&from, &to, &[]).await.end().await;
+    let text = outcome.log.text();
+    assert_eq!(outcome.code, 6, "{text}");
+    for told in ["copied anew 3 times", "--exclude d.ring"] {
+        assert!(text.contains(told), "{text}");
+    }
+    // As it was told.
+    let mut engine = Engine::start(&from, &to, &[]).await;
+    engine.until_ready().await;
+    engine.cut_over().await;
+    expect_equal(&from, &to).await;
 }
 
 /// What the source lets go after it was read is logged nowhere.

@@ -1,9 +1,11 @@
 //! Changes of options and of views while a migration runs: each kind that a release has, with
 //! the engine killed right after it and resumed, too.
 
+mod across;
 mod met_again;
 pub(crate) mod options;
 pub(crate) mod renames;
+mod sharding;
 pub(crate) mod views;
 
 use bson::{Document, doc};

@@ -42,6 +42,7 @@ mod poison;
 mod proof;
 mod quiet;
 mod recorded;
+mod renamed;
 mod releases;
 mod resume;
 mod routers;

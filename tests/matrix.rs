@@ -60,8 +60,8 @@ async fn a_replica_set_goes_from_4_2_to_6_0() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replica_set_goes_from_4_4_to_6_0() {
-    arrives("4.4", "6.0", Topology::ReplicaSet, Login::Least).await;
+async fn a_sharded_cluster_goes_from_4_4_to_6_0() {
+    arrives("4.4", "6.0", Topology::Sharded, Login::Least).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

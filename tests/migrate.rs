@@ -18,6 +18,13 @@ const SEEDS: [u64; 20] = [
 /// Seeds that share what was populated; the target begins empty for each.
 const SEEDS_PER_POPULATION: usize = 5;
 const DOCS: u64 = 5_000;
+/// Names on the target of some turns.
+const RENAMES: [&str; 4] = [
+    "shop=social",
+    "social=shop",
+    "telemetry.audit=telemetry.ring",
+    "types=kinds",
+];
 /// How long the load goes on after the engine said that it is ready.
 const LOAD_AFTER_READY: Duration = Duration::from_millis(700);
 
@@ -49,8 +56,14 @@ pub(crate) async fn stop(load: LoadHandle) {
 }
 
 pub(crate) async fn expect_equal(source: &str, target: &str) {
+    expect_equal_as(source, target, &[]).await;
+}
+
+/// By other names on the target.
+async fn expect_equal_as(source: &str, target: &str, renames: &[&str]) {
     let options = CheckOptions {
         max_differences: 1_000,
+        rename: renames.iter().map(ToString::to_string).collect(),
         ..CheckOptions::default()
     };
     let report = check::compare(source, target, &options).await.unwrap();
@@ -83,13 +96,15 @@ async fn every_seed_arrives_equal(source: &str, target: &str) {
         }
         wipe(&client).await;
         let load = Load::start(load_options(source, seed, turn)).await.unwrap();
-        let order = ["id", "natural"][turn % 2];
-        let mut engine = Engine::start(source, target, &["--scan-order", order]).await;
+        let renames = if turn % 7 == 6 { &RENAMES[..] } else { &[] };
+        let mut flags = vec!["--scan-order", ["id", "natural"][turn % 2]];
+        flags.extend(renames.iter().flat_map(|rename| ["--rename", rename]));
+        let mut engine = Engine::start(source, target, &flags).await;
         engine.until_ready().await;
         tokio::time::sleep(LOAD_AFTER_READY).await;
         stop(load).await;
         engine.cut_over().await;
-        expect_equal(source, target).await;
+        expect_equal_as(source, target, renames).await;
     }
 }
 

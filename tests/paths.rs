@@ -2,6 +2,8 @@
 //! asked of real servers.
 
 mod clusters;
+mod older;
+mod refused;
 mod rights;
 mod rules;
 mod sets;

@@ -25,7 +25,6 @@ use crate::engine::Engine;
 use crate::fixture::{self, run};
 use crate::state::{
     RUN, at, collection, collections_left, leave_lease, ns, one_shard, pair_state, run_state, set,
-    text,
 };
 
 mod whole;
@@ -336,8 +335,13 @@ async fn the_commands_work_without_a_running_process() {
     ];
     let with = |words: &[&'static str]| words.iter().copied().chain(uris).collect::<Vec<&str>>();
 
-    fixture::insert(&target.entry, "d", "a").await;
-    let a = bound("d.a", uuid_of(&target, "d.a").await);
+    for side in [&source, &target] {
+        fixture::insert(&side.entry, "d", "a").await;
+    }
+    let a = CollectionState {
+        uuid: uuid_of(&source, "d.a").await,
+        ..bound("d.a", uuid_of(&target, "d.a").await)
+    };
     let store = PairStore::new(&target.shards[0], RUN, 0);
     store.create(&pair_state(vec![a.clone()])).await.unwrap();
     let runs = RunStore::new(&target.shards[0]);

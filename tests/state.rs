@@ -13,7 +13,9 @@ use shardlift::cluster::deployment::{Deployment, Shard};
 use shardlift::cluster::probe::Identity;
 use shardlift::error::{Error, Kind};
 use shardlift::position::{Mark, Position};
-use shardlift::scope::{Filters, Scope};
+use shardlift::scope::Scope;
+use shardlift::scope::filters::Filters;
+use shardlift::scope::renames::Renames;
 use shardlift::state::lease::{Holder, Lease};
 use shardlift::state::pair_store::PairStore;
 use shardlift::state::run_store::RunStore;
@@ -80,6 +82,7 @@ pub(crate) fn collection(name: &str, units: Vec<UnitState>) -> CollectionState {
         target_version: None,
         ns: ns(name),
         renamed_at: at(7, 1),
+        planned_at: at(8, 2),
         options: RawDocumentBuf::new(),
         primary: 0,
         sharded: None,
@@ -164,7 +167,8 @@ async fn a_run_comes_back_and_its_stage_only_advances() {
         include: vec!["d.*".parse().unwrap()],
         exclude: vec!["/x$/".parse().unwrap(), "d.c".parse().unwrap()],
     };
-    state.scope = Scope::new(filters, true);
+    let renames = ["a=c", "d.x=d.y"].map(|text| text.parse().unwrap());
+    state.scope = Scope::new(filters, Renames::new(renames.into()).unwrap(), true);
     for _ in 0..2 {
         store.create(&state).await.unwrap();
         assert_eq!(store.load().await.unwrap().as_ref(), Some(&state));

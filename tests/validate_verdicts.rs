@@ -78,6 +78,7 @@ async fn what_is_asked_of_replica_sets_and_of_this_host() {
     let of = |flags: &[&str]| told(&from, &to, flags);
     const HISTORY: &str = "source keeps its history";
     const LEFT: &str = "no users' collections in admin, config, local";
+    const SAME_NAMES: &str = "way back: the same names on both sides";
     let since = (newest(&a).await, newest(&b).await);
     let fine = of(&["--spool-mb", "64", "--include", "shop.*", "--reverse"]);
     nothing_was_written(&a, since.0).await;
@@ -119,6 +120,12 @@ async fn what_is_asked_of_replica_sets_and_of_this_host() {
             "warning",
             "in are none",
         ),
+        (
+            ["--rename", "nothing=other"],
+            "renames",
+            "warning",
+            "nothing has the name in nothing=other",
+        ),
     ] {
         of(&flags).is(name, verdict, found);
     }
@@ -149,22 +156,15 @@ async fn what_is_asked_of_replica_sets_and_of_this_host() {
         ("way back: write to the source", "ok", "no authentication"),
         ("way back: target oplog readable", "ok", "majority"),
         ("way back: target keeps its history", "ok", "long enough"),
-        ("way back: time series that expire", "ok", "none"),
+        (SAME_NAMES, "ok", "no renames"),
     ] {
         back.is(name, verdict, found);
     }
     history(&b, 5).await;
-    let series =
-        doc! {"create": "measures", "timeseries": {"timeField": "at"}, "expireAfterSeconds": 60};
-    run(&a, "shop", series).await;
-    let back = of(&["--reverse"]);
+    let back = of(&["--reverse", "--rename", "shop=store"]);
     back.is("way back: target keeps its history", "warning", "b for 5 s");
-    back.is(
-        "way back: time series that expire",
-        "failed",
-        "shop.measures",
-    );
-    run(&a, "shop", doc! {"drop": "measures"}).await;
+    back.is(SAME_NAMES, "failed", "rename shop=store");
+    back.is("renames", "ok", "shop.orders as store.orders");
     history(&b, 300).await;
 
     others_are_told(&from, &to).await;
@@ -270,6 +270,8 @@ async fn what_is_asked_of_clusters() {
     ] {
         noted.is(name, verdict, found);
     }
+    // What is to be changed on the source has its name there.
+    told(&from, &to, &["--rename", "shop.c=shop.d"]).is(ALIKE, "warning", "x of shop.c");
 
     let stays = doc! {"$unset": {"draining": 1}};
     rows("shards").update_one(one, stays).await.unwrap();

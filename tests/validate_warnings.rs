@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use bson::doc;
+use bson::{RawDocumentBuf, doc};
 use loadgen::cluster::{ReplicaSet, ReplicaSetOptions};
+use mongodb::Client;
 use mongodb::options::ClientOptions;
 use shardlift::cluster::catalog;
 use shardlift::cluster::deployment::Deployment;
@@ -240,4 +241,62 @@ async fn the_command_shows_every_check_by_group_also_where_one_side_is_away() {
     assert_eq!(told.status.code(), Some(3), "{table}");
     assert!(table.contains("  ok         source reached: "), "{table}");
     assert!(table.contains("  FAILED     target reached: "), "{table}");
+}
+
+/// Makes a collection with a name of these bytes. The driver would read that of `create`.
+async fn create_named(client: &Client, name: &[u8]) {
+    let create = doc! {"op": "c", "ns": "shop.$cmd", "o": {"create": "x".repeat(name.len())}};
+    let apply = RawDocumentBuf::try_from(&doc! {"applyOps": [create]}).unwrap();
+    let mut bytes = apply.into_bytes();
+    let at = bytes.windows(2).position(|pair| pair == b"xx");
+    let at = at.expect("the name");
+    bytes[at..at + name.len()].copy_from_slice(name);
+    let apply = RawDocumentBuf::from_bytes(bytes).unwrap();
+    let made = client.database("admin").run_raw_command(apply).await;
+    made.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_is_told_at_once_beside_names_that_cannot_be_read_and_lists_are_whole_in_json() {
+    let (a, b) = tokio::join!(
+        fixture::replica_set("a", &[]),
+        fixture::replica_set("b", &[])
+    );
+    let (from, to) = (a.client().await.unwrap(), b.client().await.unwrap());
+    for name in [&b"\xffone"[..], b"two\xfe"] {
+        create_named(&from, name).await;
+    }
+    let key = bson::Binary::from(bson::Uuid::new());
+    let fields = doc! {"fields": [{"path": "ssn", "bsonType": "string", "keyId": key}]};
+    let secret = doc! {"create": "secret", "encryptedFields": fields};
+    fixture::run(&from, "shop", secret).await;
+    for number in 0..12 {
+        fixture::insert(&to, "left", &format!("c{number}")).await;
+    }
+    let told = validate_command(&a.uri(), &b.uri(), &["--json"]);
+    assert_eq!(told.status.code(), Some(4));
+    let checks: serde_json::Value = serde_json::from_slice(&told.stdout).unwrap();
+    let of = |name: &str| {
+        let mut checks = checks.as_array().unwrap().iter();
+        let check = checks.find(|check| check["name"] == name);
+        check
+            .unwrap_or_else(|| panic!("{name}: {checks:?}"))
+            .clone()
+    };
+    let counts = [
+        "names are UTF-8",
+        "collections supported",
+        "target is empty",
+    ]
+    .map(|name| {
+        let check = of(name);
+        assert!(
+            check["verdict"] == "failed" && check["remedy"].is_string(),
+            "{check}"
+        );
+        check["names"].as_array().unwrap().len()
+    });
+    assert_eq!(counts, [2, 1, 12], "{checks}");
+    let names = of("names are UTF-8")["found"].to_string();
+    assert!(names.contains("xffone") && names.contains("two"), "{names}");
 }

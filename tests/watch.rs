@@ -4,6 +4,7 @@
 use bson::{Bson, Document, RawDocumentBuf, doc};
 use futures_util::TryStreamExt;
 use loadgen::cluster::{ShardedCluster, ShardedOptions};
+use loadgen::server::version::{self, Release};
 use mongodb::Client;
 use mongodb::options::WriteConcern;
 use shardlift::cluster::catalog::versions;
@@ -18,8 +19,13 @@ mod balancers;
 
 /// Orphans go after two seconds: a chunk may come back then.
 pub(crate) async fn cluster() -> ShardedCluster {
+    cluster_of(version::DEFAULT).await
+}
+
+pub(crate) async fn cluster_of(release: Release) -> ShardedCluster {
     let parameters = [("orphanCleanupDelaySecs", "2"), ("enableTestCommands", "1")];
     let options = ShardedOptions {
+        release,
         cache_gb: 0.25,
         oplog_mb: Some(64),
         set_parameters: parameters

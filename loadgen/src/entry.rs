@@ -25,7 +25,7 @@ pub struct Entry {
     pub router: bool,
     /// True where the router is our stand-in for mongos, which forgets sessions.
     pub stand_in: bool,
-    /// What its servers know.
+    /// What its servers know, as far as their feature compatibility version lets them.
     pub abilities: Abilities,
     /// Sorted by id; one named `replica set` where there is no router.
     pub shards: Vec<ShardEntry>,
@@ -49,7 +49,6 @@ impl Entry {
         let mut options = ClientOptions::parse(uri)
             .await
             .map_err(|e| Error::new(format!("cannot use the URI: {e}")))?;
-        options.retry_writes = Some(false);
         options.max_pool_size = Some(pool_max);
         options
             .server_selection_timeout
@@ -80,6 +79,11 @@ impl Entry {
             abilities,
             shards,
         })
+    }
+
+    /// A `mongos`, which has transactions and retryable writes.
+    pub fn has_real_router(&self) -> bool {
+        self.router && !self.stand_in
     }
 
     /// Runs a command on `admin`, at the router or the replica set's primary.
@@ -124,14 +128,25 @@ impl Entry {
 
 async fn abilities_of(client: &Client) -> Result<Abilities> {
     let reply = command_on(client, "admin", doc! {"buildInfo": 1}).await?;
-    let version = reply.get_str("version").unwrap_or_default();
+    let release = release_of(reply.get_str("version").unwrap_or_default());
+    // A router does not tell.
+    let asked = doc! {"getParameter": 1, "featureCompatibilityVersion": 1};
+    let told = command_on(client, "admin", asked).await.ok();
+    let lowered = told.and_then(|reply| {
+        let of = reply.get_document("featureCompatibilityVersion").ok()?;
+        Some(release_of(of.get_str("version").ok()?))
+    });
+    Ok(Abilities::of(
+        lowered.map_or(release, |fcv| fcv.min(release)),
+    ))
+}
+
+fn release_of(version: &str) -> (u32, u32) {
     let mut numbers = version
         .split('.')
         .map(|number| number.parse().unwrap_or_default());
-    Ok(Abilities::of((
-        numbers.next().unwrap_or_default(),
-        numbers.next().unwrap_or_default(),
-    )))
+    let mut next = || numbers.next().unwrap_or_default();
+    (next(), next())
 }
 
 async fn shards_of(client: &Client, options: &ClientOptions) -> Result<Vec<ShardEntry>> {

@@ -12,7 +12,9 @@ use crate::cluster::dialect::{Dialect, WriteForms};
 use crate::cluster::direct::Direct;
 use crate::cluster::entry::Entry;
 use crate::error::{Error, Kind, Result};
-use crate::scope::{Filters, Scope};
+use crate::scope::Scope;
+use crate::scope::filters::Filters;
+use crate::scope::renames::Renames;
 use crate::wire::way::Way;
 
 /// How long a client of the data plane looks for a primary: an election takes 10 s by
@@ -93,19 +95,35 @@ impl Deployment {
     /// Not made by a run: indexes that expire stay and are held back, and orphans do not
     /// count (R8).
     pub fn with_users_before(&self) -> Deployment {
-        let mut before = self.clone();
-        let writes = before.dialect.writes.keeping_expiring_indexes();
-        before.dialect.writes = writes;
-        for shard in &mut before.shards {
-            shard.writes = writes;
+        let writes = self.dialect.writes.keeping_expiring_indexes();
+        Deployment {
+            had_users: true,
+            ..self.written_as(writes)
         }
-        before.had_users = true;
-        before
     }
 
-    /// The same with these filters.
-    pub fn filtered(&self, filters: &Filters) -> Deployment {
-        self.scoped(self.scope.filtered(filters))
+    /// The same as a target of that source.
+    pub fn written_from(&self, source: &Deployment) -> Deployment {
+        self.written_as(self.dialect.writes.for_source(source.dialect.reads))
+    }
+
+    fn written_as(&self, writes: WriteForms) -> Deployment {
+        let mut written = self.clone();
+        written.dialect.writes = writes;
+        for shard in &mut written.shards {
+            shard.writes = writes;
+        }
+        written
+    }
+
+    /// The same with these filters and renames.
+    pub fn asked(&self, filters: &Filters, renames: &Renames) -> Deployment {
+        self.scoped(self.scope.asked(filters, renames))
+    }
+
+    /// All of it, by its own names.
+    pub fn unfiltered(&self) -> Deployment {
+        self.asked(&Filters::default(), &Renames::default())
     }
 
     /// The same of which a migration is about `scope`.
@@ -116,6 +134,7 @@ impl Deployment {
     }
 
     pub(super) fn set_scope(&mut self, scope: Scope) {
+        let scope = scope.on(self.side == Side::Target);
         for shard in &mut self.shards {
             shard.scope = scope.clone();
         }

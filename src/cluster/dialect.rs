@@ -90,6 +90,9 @@ pub struct WriteForms {
     /// With that of 4.x nothing expires. 5.0 takes no more than 2147483647, with which dates
     /// before 1958 do.
     pub expiry_never: Option<i64>,
+    /// The longest expiry, in seconds, that `collMod` gives an index: of a longer one it makes
+    /// this (5.0+).
+    pub expiry_max: i64,
     /// Capped collections take deletes (6.0; else code 20).
     pub capped_deletes: bool,
     /// They take another size by `collMod`, and documents of another length by an update
@@ -118,13 +121,16 @@ impl WriteForms {
     /// For a target whose indexes were there before: an expiring one stays, with an expiry
     /// with which nothing expires.
     pub fn keeping_expiring_indexes(self) -> Self {
-        let never = self.expiry_never.unwrap_or(i64::from(i32::MAX));
+        let never = self.expiry_never.unwrap_or(EXPIRY_MAX);
         WriteForms {
             expiry_never: Some(never),
             ..self
         }
     }
 }
+
+/// In seconds: 68 years, so dates before 1958 expire. Since 5.0.
+const EXPIRY_MAX: i64 = i32::MAX as i64;
 
 /// The last release whose dialect is known.
 const LAST: (u32, u32) = (6, 0);
@@ -163,6 +169,11 @@ impl Dialect {
                 dollar_names: (5, 0) <= release && "5.0" <= fcv,
                 commit_quorum: (4, 4) <= release,
                 expiry_never: expiry_never(release),
+                expiry_max: if release < (5, 0) {
+                    i64::MAX
+                } else {
+                    EXPIRY_MAX
+                },
                 capped_deletes: (6, 0) <= release,
                 capped_sizes: (6, 0) <= release && "6.0" <= fcv,
                 trims_come: (6, 0) <= release && "6.0" <= fcv,
@@ -215,7 +226,7 @@ fn expiry_never(release: (u32, u32)) -> Option<i64> {
     if (6, 0) <= release {
         None
     } else if (5, 0) <= release {
-        Some(i64::from(i32::MAX))
+        Some(EXPIRY_MAX)
     } else {
         Some(9_000_000_000_000_000_000)
     }

@@ -144,6 +144,8 @@ pub const KNOBS: &[Knob] = &[
         "Move only these collections and views: `db.collection`, `db.*`, or `/expression/`, a regular expression that is looked for in the full name. May be given several times. A run keeps its filters."),
     knob("exclude", "", Unset, List, MAPS,
         "Leave these out, also of what is included; as --include."),
+    knob("rename", "", Unset, List, MAPS,
+        "Give what comes from the source another name on the target: `database=other`, or `db.collection=db.other` for one collection or view. May be given several times; that of a collection goes before that of its database. Filters speak of names on the source, all else of those on the target. A run keeps its renames."),
     knob("profile", "", Text("none"), OneOf(&["none", "atlas"]), VALIDATES,
         "What must hold beside what shardlift needs. atlas: what the live migration of a sharded cluster into Atlas documents (4.2 to 5.0, the same release on both sides). none: nothing."),
     knob("cutover", "", Text("manual"), OneOf(&["manual", "auto"]), MIGRATE,

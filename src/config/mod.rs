@@ -22,7 +22,8 @@ pub use secret::{Secret, Token};
 pub use sources::Sources;
 
 use crate::error::{Error, Kind, Result};
-use crate::scope::{Filters, Pattern};
+use crate::scope::filters::{Filters, Pattern};
+use crate::scope::renames;
 use knobs::Verb;
 
 /// Resolved values. The field is named after its knob; unit, default, bounds
@@ -41,6 +42,8 @@ pub struct Config {
     pub include: Vec<Pattern>,
     #[serde(default, deserialize_with = "sources::patterns")]
     pub exclude: Vec<Pattern>,
+    #[serde(default, deserialize_with = "sources::renames")]
+    pub rename: renames::Renames,
     pub profile: Profile,
     pub cutover: CutoverMode,
     pub renames: Renames,

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use figment::providers::{Format, Toml};
 use figment::value::{Dict, Map, Value};
@@ -13,7 +14,8 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 use crate::config::knobs::{self, Bounds, KNOBS, Knob, Preset};
 use crate::config::{Config, hide, secret};
 use crate::error::{Error, Kind, Result};
-use crate::scope::Pattern;
+use crate::scope::filters::Pattern;
+use crate::scope::renames::Renames;
 
 const DEFAULTS: &str = "defaults";
 const ENVIRONMENT: &str = "environment";
@@ -236,9 +238,20 @@ fn refused(error: &figment::Error) -> Error {
 pub(super) fn patterns<'de, D: Deserializer<'de>>(
     d: D,
 ) -> std::result::Result<Vec<Pattern>, D::Error> {
+    parsed(d)
+}
+
+/// Reads names on the target (`crate::scope`).
+pub(super) fn renames<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<Renames, D::Error> {
+    Renames::new(parsed(d)?).map_err(D::Error::custom)
+}
+
+fn parsed<'de, D: Deserializer<'de>, T: FromStr<Err = String>>(
+    d: D,
+) -> std::result::Result<Vec<T>, D::Error> {
     let texts = Vec::<String>::deserialize(d)?;
-    let pattern = |text: &String| text.parse().map_err(D::Error::custom);
-    texts.iter().map(pattern).collect()
+    let one = |text: &String| text.parse().map_err(D::Error::custom);
+    texts.iter().map(one).collect()
 }
 
 /// Reads `a=x,b=y`; every shard may be named once per side.

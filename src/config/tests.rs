@@ -315,6 +315,21 @@ fn what_is_printed_holds_every_knob_and_no_secret() {
     assert_eq!(config.warnings.len(), 1);
 }
 
+#[test]
+fn renames_come_from_a_file_as_from_flags_and_contradicting_ones_are_refused() {
+    let file = toml("rename = [\"a=c\", \"x.y=x.z\"]");
+    let read = |sources: &Sources| resolve(Verb::Migrate, sources).unwrap();
+    let of_file = read(&sources(Some(file.path()), &[], &[]));
+    let of_flags = read(&sources(None, &[], &[("rename", "a=c\nx.y=x.z")]));
+    assert_eq!(of_file.rename, of_flags.rename);
+    assert_eq!(
+        of_file.settings()["rename"],
+        serde_json::json!(["a=c", "x.y=x.z"])
+    );
+    let error = refusal(Some("rename = [\"a=c\", \"b=c\"]"), &[], &[]);
+    assert!(error.message.contains("are about one name"), "{error}");
+}
+
 /// The operator's page must not fall behind the knobs.
 #[test]
 fn every_knob_is_in_tuning_md() {

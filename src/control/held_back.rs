@@ -9,7 +9,7 @@ use bson::{Document, RawDocument, RawDocumentBuf, rawdoc};
 use crate::bson::element::{Element, document, elements, kind};
 use crate::bson::view::View;
 use crate::cluster::admin;
-use crate::cluster::catalog::Namespace;
+use crate::cluster::catalog::{EXPIRY, Namespace, index};
 use crate::cluster::deployment::Deployment;
 use crate::codes;
 use crate::control::run::Run;
@@ -25,9 +25,18 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// # Errors
 /// What may pass.
 pub async fn set(deployment: &Deployment, all: &[HeldBack], run: &Run) -> Result<()> {
+    let longest = deployment.dialect.writes.expiry_max;
     for held_back in all {
         let ns = &held_back.ns;
-        for command in commands(held_back) {
+        let kept = kept(held_back, longest);
+        if kept.options != held_back.options {
+            run.warn_once(format!(
+                "the {} keeps no expiry above {longest} s, and deletes nothing by this index of {ns}: {}",
+                deployment.side,
+                told(&held_back.options)
+            ));
+        }
+        for command in commands(&kept) {
             match send(deployment, ns, &command).await {
                 Err(e) if e.kind.policy() == Policy::Retry => return Err(e),
                 Err(e) => run.warn(format!(
@@ -40,6 +49,17 @@ pub async fn set(deployment: &Deployment, all: &[HeldBack], run: &Run) -> Result
         }
     }
     Ok(())
+}
+
+/// What a server can be given of it. An expiry that is longer than its `longest`, in seconds, would
+/// become that, and delete what the source keeps: so there is none.
+fn kept(held_back: &HeldBack, longest: i64) -> HeldBack {
+    let mut kept = held_back.clone();
+    if held_back.of == OptionsOf::Index && index::expires_after(&held_back.options, longest) {
+        let others = elements(&held_back.options).filter(|option| option.name != EXPIRY.as_bytes());
+        kept.options = document(others);
+    }
+    kept
 }
 
 /// A command as people read it.
@@ -135,6 +155,11 @@ mod tests {
                 vec![doc! {"collMod": "c", "index": {"name": "n", "expireAfterSeconds": i32::MAX}}],
             ),
             (
+                OptionsOf::Index,
+                rawdoc! {"name": "n", "expireAfterSeconds": 1i64 << 31, "prepareUnique": true},
+                vec![doc! {"collMod": "c", "index": {"name": "n", "prepareUnique": true}}],
+            ),
+            (
                 OptionsOf::Collection,
                 rawdoc! {"expireAfterSeconds": f64::INFINITY},
                 vec![doc! {"collMod": "c", "expireAfterSeconds": i32::MAX}],
@@ -146,11 +171,12 @@ mod tests {
             ),
         ];
         for (of, options, expect) in rows {
-            let commands = commands(&HeldBack {
+            let held_back = HeldBack {
                 ns: ns.clone(),
                 of,
                 options,
-            });
+            };
+            let commands = commands(&kept(&held_back, i64::from(i32::MAX)));
             let commands: Vec<Document> = commands
                 .iter()
                 .map(|c| Document::try_from(&**c).unwrap())

@@ -5,6 +5,7 @@ use bson::{Document, RawDocument, RawDocumentBuf, doc};
 use futures_util::TryStreamExt;
 use mongodb::options::ReadConcern;
 
+use crate::cluster::catalog::sharding;
 use crate::cluster::deployment::{Deployment, Topology};
 use crate::cluster::retry::answered;
 use crate::control::balancers::Balancers;
@@ -39,7 +40,7 @@ pub async fn warnings(
 ) -> Result<Vec<String>> {
     let mut warnings = Vec::new();
     let pinned = rows(source, "collections", doc! {"noBalance": true}).await?;
-    if let Some(names) = names(&pinned) {
+    if let Some(names) = named(source, &pinned)? {
         warnings.push(format!(
             "balancing is disabled on the source for {names}; this does not travel: run `sh.disableBalancing(…)` for them on the target before its balancer runs"
         ));
@@ -50,7 +51,7 @@ pub async fn warnings(
         doc! {"maxChunkSizeBytes": {"$exists": true}},
     )
     .await?;
-    if let Some(names) = names(&sized) {
+    if let Some(names) = named(source, &sized)? {
         warnings.push(format!(
             "a chunk size of their own is set on the source for {names}; this does not travel: run configureCollectionBalancing with chunkSize for them on the target"
         ));
@@ -97,16 +98,18 @@ async fn rows(side: &Deployment, name: &str, filter: Document) -> Result<Vec<Raw
         .map_err(|e: Error| e.context(format_args!("config.{name} of the {}", side.side)))
 }
 
-/// Users' collections in rows of `config.collections`.
-fn names(rows: &[RawDocumentBuf]) -> Option<String> {
-    let names: Vec<&str> = rows
-        .iter()
-        .filter_map(|row| row.get_str("_id").ok())
-        .collect();
-    let names: Vec<&str> = names
-        .into_iter()
-        .filter(|name| !name.starts_with("config."))
-        .collect();
+/// The run's collections in rows of the source's `config.collections`, as they are called on
+/// the target.
+fn named(source: &Deployment, rows: &[RawDocumentBuf]) -> Result<Option<String>> {
+    let mut names = Vec::new();
+    for name in rows.iter().filter_map(|row| row.get_str("_id").ok()) {
+        let ns = sharding::namespace_in(source, name)?;
+        names.extend(ns.map(|ns| ns.to_string()));
+    }
+    Ok(told(&names))
+}
+
+fn told(names: &[String]) -> Option<String> {
     if names.is_empty() {
         return None;
     }
@@ -173,13 +176,12 @@ mod tests {
 
     #[test]
     fn not_all_of_many_names_are_told() {
-        let rows = |count: usize| {
-            (0..count)
-                .map(|i| rawdoc! {"_id": format!("d.c{i}")})
-                .collect::<Vec<_>>()
+        let told = |count: usize| {
+            let names = (0..count).map(|i| format!("d.c{i}"));
+            told(&names.collect::<Vec<_>>())
         };
-        assert_eq!(names(&rows(0)), None);
-        assert_eq!(names(&rows(2)).as_deref(), Some("d.c0, d.c1"));
-        assert!(names(&rows(23)).is_some_and(|names| names.ends_with("d.c19 and 3 more")));
+        assert_eq!(told(0), None);
+        assert_eq!(told(2).as_deref(), Some("d.c0, d.c1"));
+        assert!(told(23).is_some_and(|names| names.ends_with("d.c19 and 3 more")));
     }
 }

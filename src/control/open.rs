@@ -28,7 +28,6 @@ use crate::error::{Error, Kind, Policy, Result};
 use crate::failpoint;
 use crate::pair::oplog::cursor::Oplog;
 use crate::pair::oplog::feed::Feed;
-use crate::scope::Filters;
 use crate::spool::log::{self, OplogLog};
 use crate::spool::quota::Quota;
 use crate::state::lease::Lease;
@@ -108,7 +107,7 @@ async fn open_on(config: &Config, sides: Sides, run: &Run) -> Result<Opened> {
 }
 
 async fn wipe_recorded(config: &Config, sides: &Sides, store: &RunStore, run: &Run) -> Result<()> {
-    let to_wipe = wipe::to_wipe(&sides.target.filtered(&Filters::default())).await?;
+    let to_wipe = wipe::to_wipe(&sides.target.unfiltered()).await?;
     let Some(recorded) = store.load().await? else {
         return Ok(());
     };
@@ -141,7 +140,7 @@ async fn wipe_alone(sides: &Sides, recorded: &RunState) -> Result<()> {
         balancer::restore(&sides.target, &target).await?;
     }
     // All of the old run, whatever the new one is about.
-    wipe::wipe(&sides.target.filtered(&Filters::default())).await
+    wipe::wipe(&sides.target.unfiltered()).await
 }
 
 /// Removes what is left of a run's spool on this host.
@@ -214,7 +213,7 @@ async fn take_up(config: &Config, mut sides: Sides, state: RunState, run: &Run) 
         )
         .remedy("add `--restart` to wipe what it copied and start over"));
     }
-    same_filters(&state, &config.filters())?;
+    same_scope(&state, config)?;
     validate::require_release(&sides)?;
     sides.scope(&state.scope);
     if state.reverse == Reverse::Itself {
@@ -297,19 +296,22 @@ async fn begin(config: &Config, sides: Sides, store: &RunStore, run: &Run) -> Re
 }
 
 /// # Errors
-/// `Refused` if the run was begun with other filters.
-fn same_filters(state: &RunState, given: &Filters) -> Result<()> {
-    let own = state.scope.filters();
-    if own == given {
+/// `Refused` if the run was begun with other filters or renames.
+fn same_scope(state: &RunState, config: &Config) -> Result<()> {
+    let (filters, renames) = (state.scope.filters(), state.scope.renames());
+    let (found, what) = if *filters != config.filters() {
+        let given = config.filters();
+        (format!("{filters}, and is given {given}"), "filters")
+    } else if *renames != config.rename {
+        let given = &config.rename;
+        (format!("{renames}, and is given {given}"), "renames")
+    } else {
         return Ok(());
-    }
-    let found = format!(
-        "run {} was begun with {own}, and is given {given}",
-        state.id
-    );
-    Err(Error::new(Kind::Refused, found).remedy(
-        "give the filters that it was begun with; or add `--restart` to wipe what it copied and start over with these",
-    ))
+    };
+    let found = format!("run {} was begun with {found}", state.id);
+    Err(Error::new(Kind::Refused, found).remedy(format!(
+        "give the {what} that it was begun with; or add `--restart` to wipe what it copied and start over with these"
+    )))
 }
 
 async fn views(sides: &Sides) -> Result<Vec<Namespace>> {

@@ -38,8 +38,14 @@ impl Sides {
             connect(Side::Target, config.target.expose(), timeout)
         );
         let filters = config.filters();
-        let filtered = |side: Result<Deployment>| side.map(|side| side.filtered(&filters));
-        (filtered(source), filtered(target))
+        let asked =
+            |side: Result<Deployment>| side.map(|side| side.asked(&filters, &config.rename));
+        let (source, target) = (asked(source), asked(target));
+        let target = match &source {
+            Ok(source) => target.map(|target| target.written_from(source)),
+            Err(_) => target,
+        };
+        (source, target)
     }
 
     /// Makes `scope` what a migration of them is about.
@@ -63,7 +69,11 @@ impl Sides {
         }
         Sides {
             source: as_side(&self.target, Side::Source),
-            target: Arc::new(as_side(&self.source, Side::Target).with_users_before()),
+            target: Arc::new(
+                as_side(&self.source, Side::Target)
+                    .with_users_before()
+                    .written_from(&self.target),
+            ),
             pairs,
         }
     }

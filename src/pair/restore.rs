@@ -13,6 +13,7 @@ use crate::pair::collection::names::Names;
 use crate::pair::collection::{Tracked, Traits};
 use crate::pair::gate::Gate;
 use crate::position::Position;
+use crate::scope::Scope;
 use crate::state::{CollectionState, ScanOrder, UnitState};
 
 /// Knowledge about the source at the start of an attempt.
@@ -21,6 +22,8 @@ pub struct Now<'a> {
     /// Index of the pair's source shard.
     pub shard: usize,
     pub shard_name: &'a str,
+    /// The source's.
+    pub scope: &'a Scope,
     /// The source's clock: the target may show anything up to there (R3).
     pub clock: Position,
     /// The source shard no longer has the UUID: the tail will meet its drop.
@@ -34,7 +37,7 @@ pub struct Now<'a> {
 /// `Unsupported` for ownership or options that cannot be read; `Internal` if what is
 /// recorded contradicts itself.
 pub fn restore(gate: &mut Gate, state: &CollectionState, now: Now<'_>) -> Result<Arc<Tracked>> {
-    let tracked = track(state, now.shard)?;
+    let tracked = track(state, now)?;
     let is_lost =
         |unit: &UnitState| matches!(unit, UnitState::Copying(fence) if *fence < gate.begun());
     let lives_here = state.collection().lives_on(now.shard);
@@ -71,12 +74,14 @@ pub fn restore(gate: &mut Gate, state: &CollectionState, now: Now<'_>) -> Result
     Ok(tracked)
 }
 
-fn track(state: &CollectionState, shard: usize) -> Result<Arc<Tracked>> {
+fn track(state: &CollectionState, now: Now<'_>) -> Result<Arc<Tracked>> {
     let names = Names::new(state.ns.clone(), state.renamed_at);
-    let tracked =
-        Tracked::called(state.uuid, names, Traits::of(&state.options)).scanned(state.order);
+    let tracked = Tracked::called(state.uuid, names, Traits::of(&state.options))
+        .in_database(state.ns.own(now.scope).db)
+        .scanned(state.order)
+        .planned(state.planned_at);
     if let Some(sharded) = &state.sharded {
-        tracked.own(Ownership::of(sharded, shard)?);
+        tracked.own(Ownership::of(sharded, now.shard)?);
     }
     if state.options.get(EXPIRY)?.is_some() {
         tracked.expires.store(true, SeqCst);

@@ -173,7 +173,6 @@ impl Shared {
         // next incarnation waits for, index DDL too (R7).
         let target = Shard {
             client: target,
-            writes: parts.target.writes.for_source(parts.reads),
             ..parts.target.clone()
         };
 

@@ -51,6 +51,7 @@ struct Queue {
     totals: Totals,
     /// Collections of which nothing is to be scanned.
     copied: Vec<Arc<Tracked>>,
+    capped: Vec<Arc<Tracked>>,
 }
 
 /// Admits every collection to the gate as it was left.
@@ -61,6 +62,7 @@ pub(super) async fn admit(pair: &Pair, left: &Left<'_>) -> Result<VecDeque<ScanU
         let now = Now {
             shard: left.index,
             shard_name: &left.source.id,
+            scope: &left.source.scope,
             clock: left.clock,
             gone,
         };
@@ -69,6 +71,9 @@ pub(super) async fn admit(pair: &Pair, left: &Left<'_>) -> Result<VecDeque<ScanU
             let source = left.source.clone();
             vanished::expect_drop(source, &pair.gate, &pair.chores, &tracked);
         } else if tracked.counts() {
+            if tracked.traits.capped {
+                queue.capped.push(tracked.clone());
+            }
             let size = size(left, &state.uuid).await?;
             let is_copied = queue.add(&tracked, state, size);
             if is_copied {
@@ -76,10 +81,10 @@ pub(super) async fn admit(pair: &Pair, left: &Left<'_>) -> Result<VecDeque<ScanU
             }
         }
     }
-    // IMPORTANT: before the first op, and before the chores that end it.
+    // IMPORTANT: before the first op.
     let target = &pair.indexer.target;
-    let rooms = queue.copied.iter().filter(|tracked| tracked.traits.capped);
-    let rooms = rooms.map(|tracked| capped::make_room(&left.source.client, target, tracked));
+    let rooms = queue.capped.iter();
+    let rooms = rooms.map(|tracked| capped::make_room(target, tracked));
     stream::iter(rooms)
         .buffer_unordered(ROOMS_AT_ONCE)
         .try_collect::<()>()
@@ -115,10 +120,17 @@ impl Queue {
     }
 }
 
-/// Brings the indexes of a collection that is copied up to date.
+/// Brings the indexes of a collection that is copied up to date, and options that making room
+/// may have switched off.
 fn check_indexes(pair: &Pair, tracked: Arc<Tracked>) {
     let (indexer, of) = (pair.indexer.clone(), tracked.clone());
-    let check = async move { indexer.reconcile(&of).await };
+    let check = async move {
+        if of.traits.capped {
+            indexer.mend(&of).await
+        } else {
+            indexer.reconcile(&of).await
+        }
+    };
     tracked.as_logged(|ns| pair.chores.add("checking indexes of", ns, check));
 }
 

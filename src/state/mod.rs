@@ -44,7 +44,8 @@ pub const DATABASE: &str = "__shardlift";
 /// | 3    | parts of a chunk map, names of what is being made: documents of their own |
 /// | 4    | what a run is about: its filters, and whether `admin` is in it; the order in which a collection is scanned |
 /// | 5    | whether a run is to be reversed, or is the reverse of another: that is never wiped |
-pub const FORMAT: i32 = 5;
+/// | 6    | other names on the target: the renames of a run; all else that is recorded has those |
+pub const FORMAT: i32 = 6;
 
 /// The oldest form that is still read.
 const FORMAT_OLDEST: i32 = 1;
@@ -100,7 +101,8 @@ pub struct RunState {
     pub target_settings: Option<Vec<RawDocumentBuf>>,
     /// Views of the plan: they have no UUID and so no place in a pair's state.
     pub views: Vec<Namespace>,
-    /// What the run is about, on either side. In forms before 4 no filters, and not `admin`.
+    /// What the run is about, as the source's. In forms before 4 no filters, and not `admin`; in
+    /// forms before 6 no renames.
     pub scope: Scope,
     /// `No` in forms before 5.
     pub reverse: Reverse,
@@ -150,6 +152,9 @@ pub struct CollectionState {
     /// Position of the newest rename that made it `ns`: older ones are not made again. Zero if
     /// it never was renamed since it is known.
     pub renamed_at: Position,
+    /// Position at which it was planned anew: its copy has all up to there, and entries up to
+    /// there are passed. Zero if it is of the plan, or was created since.
+    pub planned_at: Position,
     /// The options that `listCollections` gives, without `uuid`.
     pub options: RawDocumentBuf,
     /// Index of the database's primary source shard.
@@ -243,6 +248,7 @@ impl CollectionState {
             target_version: None,
             ns: collection.ns.clone(),
             renamed_at: Position::default(),
+            planned_at: Position::default(),
             options: collection.options.clone(),
             primary: collection.primary,
             sharded: collection.sharded.as_ref().map(per_owner),
@@ -283,6 +289,7 @@ impl CollectionState {
             target_version: None,
             ns: ns.clone(),
             renamed_at: Position::default(),
+            planned_at: Position::default(),
             options: RawDocumentBuf::new(),
             primary: 0,
             sharded: None,

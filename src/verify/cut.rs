@@ -35,7 +35,8 @@ pub async fn ranges(part: &Part) -> Result<Vec<Range>> {
     let bounds = match part.order {
         Order::Id if 1 < count => {
             let samples = sample_count(count, &size);
-            cluster::ranges::bounds(&part.source.client, &part.ns, count, samples).await?
+            let ns = part.ns.own(&part.source.shard.scope);
+            cluster::ranges::bounds(&part.source.client, &ns, count, samples).await?
         }
         _ => Vec::new(),
     };

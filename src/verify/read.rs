@@ -48,7 +48,7 @@ impl Documents {
         batch_documents: u32,
     ) -> Result<Self> {
         command.append(cstr!("readConcern"), read_concern(reader.after));
-        let db = reader.client.database(&ns.db);
+        let db = reader.client.database(&ns.own(&reader.shard.scope).db);
         let run = db
             .run_raw_cursor_command(command)
             .batch_size(batch_documents);
@@ -109,7 +109,7 @@ fn read_concern(after: Option<Timestamp>) -> RawDocumentBuf {
 /// The `find` for one side of a range, in the part's order. Counting reads only
 /// `_id` and what ownership needs.
 pub fn find(part: &Part, reader: &Reader, range: &Range) -> RawDocumentBuf {
-    let mut command = rawdoc! { "find": part.ns.coll.as_str() };
+    let mut command = rawdoc! { "find": part.ns.own(&reader.shard.scope).coll };
     command.append(cstr!("batchSize"), i64::from(range.batch_documents));
     match part.order {
         Order::Id => command.append(cstr!("hint"), rawdoc! { "_id": 1 }),

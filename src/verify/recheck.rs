@@ -78,7 +78,7 @@ async fn hashes(part: &Part, reader: &Reader, ids: &[IdKey]) -> Result<HashMap<I
 pub(super) fn find(part: &Part, reader: &Reader, ids: &[IdKey]) -> RawDocumentBuf {
     let taken = reader.shard.writes.clustered_hint || !part.clustered;
     rawdoc! {
-        "find": part.ns.coll.as_str(),
+        "find": part.ns.own(&reader.shard.scope).coll,
         "filter": { "_id": identity::any_of(ids) },
         "hint": id_hint(taken),
         "batchSize": ids.len() as i64,

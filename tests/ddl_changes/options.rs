@@ -1,10 +1,15 @@
 //! `collMod` of collections and of indexes.
 
+use std::time::Duration;
+
 use bson::{Document, doc};
 use mongodb::Client;
+use shardlift::observe::status::Snapshot;
 
 use crate::ddl_changes::{fill, follow, on_clusters, on_sets, run_all};
-use crate::fixture::run;
+use crate::engine::Engine;
+use crate::fixture::{self, run};
+use crate::migrate::expect_equal;
 use crate::releases::rig::{of, set};
 
 const PLAIN: [&str; 7] = ["ttl", "hid", "dup", "val", "unval", "img", "old"];
@@ -71,6 +76,8 @@ pub(crate) async fn changes(client: &Client) {
             doc! {"collMod": "old", "recordPreImages": true},
             doc! {"collMod": "clu", "expireAfterSeconds": 5_000},
             doc! {"collMod": "off", "expireAfterSeconds": "off"},
+            doc! {"collMod": "ring", "cappedSize": 4_096, "cappedMax": 20},
+            doc! {"collMod": "counted", "cappedMax": 70},
         ],
     )
     .await;
@@ -78,6 +85,20 @@ pub(crate) async fn changes(client: &Client) {
     for coll in ["ring", "counted", "clu", "dup"] {
         let rows = client.database("d").collection::<Document>(coll);
         rows.insert_many(more.clone()).await.unwrap();
+    }
+    // Smaller once more, and again as many as there are.
+    run_all(
+        client,
+        [
+            doc! {"collMod": "ring", "cappedMax": 7},
+            doc! {"collMod": "counted", "cappedMax": -1},
+        ],
+    )
+    .await;
+    let last = (150..155).map(|i| doc! {"_id": i, "k": i});
+    for coll in ["ring", "counted"] {
+        let rows = client.database("d").collection::<Document>(coll);
+        rows.insert_many(last.clone()).await.unwrap();
     }
 }
 
@@ -204,4 +225,60 @@ async fn options_of_earlier_releases_are_followed() {
         };
         follow((&source.uri(), &target.uri()), changes, None).await;
     }
+}
+
+/// What somebody switched off on the target, and the target does not take: it is said, and it is
+/// tried again. No run ends by it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn options_that_cannot_be_repaired_yet_only_hold_the_cutover_back() {
+    let test = ["--setParameter", "enableTestCommands=1"];
+    let (source, target) = tokio::join!(
+        fixture::replica_set("a", &[]),
+        fixture::replica_set("b", &test)
+    );
+    let (a, b) = (
+        source.client().await.unwrap(),
+        target.client().await.unwrap(),
+    );
+    run_all(&a, [doc! {"create": "imaged", "recordPreImages": true}]).await;
+    fill(&a, "imaged", 10).await;
+    let (from, to) = (source.uri(), target.uri());
+    let mut engine = Engine::start(&from, &to, &[]).await;
+    engine.until_ready().await;
+    let refuse = async |mode: &str| {
+        let data = doc! {"failCommands": ["collMod"], "errorCode": 72};
+        let fault = doc! {"configureFailPoint": "failCommand", "mode": mode, "data": data};
+        run(&b, "admin", fault).await;
+    };
+    refuse("alwaysOn").await;
+    let list = doc! {"listCollections": 1, "filter": {"name": "imaged"}};
+    let listed = run(&b, "d", list).await;
+    let row = listed
+        .get_document("cursor")
+        .unwrap()
+        .get_array("firstBatch")
+        .unwrap();
+    let info = row[0].as_document().unwrap().get_document("info").unwrap();
+    let off = doc! {"collMod": "imaged", "recordPreImages": false};
+    let op = doc! {"op": "c", "ns": "d.$cmd", "ui": info.get("uuid").unwrap(), "o": off};
+    run(&b, "admin", doc! {"applyOps": [op]}).await;
+    let is_told = |now: &Snapshot| {
+        now.obstacles
+            .iter()
+            .any(|told| told.contains("d.imaged has options"))
+    };
+    engine.until("telling that they differ", is_told).await;
+    while !engine
+        .log()
+        .text()
+        .contains("options of d.imaged stay as they are")
+    {
+        assert!(engine.is_running(), "{}", engine.log().text());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    refuse("off").await;
+    engine.until("repaired", |now| !is_told(now)).await;
+    engine.until_ready().await;
+    engine.cut_over().await;
+    expect_equal(&from, &to).await;
 }

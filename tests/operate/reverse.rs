@@ -16,7 +16,7 @@ use shardlift::observe::phase::Phase;
 use shardlift::observe::reverse::Reverse;
 use shardlift::observe::status::Snapshot;
 
-use self::usage::{expiries_have_run, expiry_of, prepared, used};
+use self::usage::{expiries_have_run, expiry_of, measured, prepared, series_made, used};
 use super::{command, output};
 use crate::engine::Engine;
 use crate::fixture::{self, run};
@@ -100,6 +100,7 @@ async fn what_is_written_after_the_cutover_comes_back_and_users_go_back() {
     );
     let app = Client::with_uri_str(source.uri_as(APP)).await.unwrap();
     prepared(&a).await;
+    series_made(&a).await;
     let (from, to) = (source.uri_as(ENGINE), target.uri_as(ENGINE));
     let flags = ["--reverse"];
     let mut engine = Engine::start(&from, &to, &flags).await;
@@ -114,10 +115,13 @@ async fn what_is_written_after_the_cutover_comes_back_and_users_go_back() {
     assert!(late.to_string().contains("blocked"), "{late}");
 
     used(&b, 1).await;
+    measured(&b, 1).await;
     run(&b, "shop", doc! {"drop": "gone"}).await;
     // On the old source it would expire at once; on the target nothing does.
     let off = doc! {"setParameter": 1, "ttlMonitorEnabled": false};
     run(&b, "admin", off).await;
+    let hours = doc! {"collMod": "weather", "timeseries": {"granularity": "hours"}};
+    run(&b, "shop", hours).await;
     let old = doc! {"_id": 1, "at": DateTime::from_millis(1_000_000_000_000)};
     run(&b, "shop", doc! {"insert": "sessions", "documents": [old]}).await;
     engine.until("followed back", ready_to_go_back).await;
@@ -139,6 +143,7 @@ async fn what_is_written_after_the_cutover_comes_back_and_users_go_back() {
     engine.kill();
 
     used(&b, 2).await;
+    measured(&b, 2).await;
     let sides = ["--source", from.as_str(), "--target", to.as_str()];
     let turned = ["--source", to.as_str(), "--target", from.as_str()];
     let port = ["--api-port", "0"];
@@ -163,6 +168,7 @@ async fn what_is_written_after_the_cutover_comes_back_and_users_go_back() {
     let mut engine = Engine::start(&from, &to, &flags).await;
     engine.until("followed back", ready_to_go_back).await;
     used(&b, 3).await;
+    measured(&b, 3).await;
     // It would expire on the old source once that is used again.
     let old = doc! {"q": {"_id": 1}, "limit": 1};
     run(&b, "shop", doc! {"delete": "sessions", "deletes": [old]}).await;

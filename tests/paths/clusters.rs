@@ -19,7 +19,7 @@ use crate::validate_verdicts::told;
 /// Source shard i is moved to target shard `PAIRS[i]`.
 const PAIRS: [usize; 2] = [1, 0];
 
-async fn cluster(release: &str, shard_names: &'static str) -> ShardedCluster {
+pub(super) async fn cluster(release: &str, shard_names: &'static str) -> ShardedCluster {
     let options = ShardedOptions {
         release: release.parse().unwrap(),
         shard_names,
@@ -31,7 +31,7 @@ async fn cluster(release: &str, shard_names: &'static str) -> ShardedCluster {
     ShardedCluster::start(options).await.unwrap()
 }
 
-async fn admin(client: &Client, command: Document) {
+pub(super) async fn admin(client: &Client, command: Document) {
     run(client, "admin", command).await;
 }
 
@@ -90,6 +90,12 @@ async fn populate(client: &Client) {
     run(client, "shop", doc! {"drop": "gone"}).await;
     // Its primary is made without the right to shard.
     run(client, "side", doc! {"create": "plain"}).await;
+    admin(client, doc! {"enableSharding": "side"}).await;
+    admin(
+        client,
+        doc! {"shardCollection": "side.late", "key": {"k": 1}},
+    )
+    .await;
 }
 
 /// Every collection with its chunks, by the shard of the target that takes them.
@@ -144,6 +150,7 @@ async fn is_laid_out(from: &str, to: &str) {
             "shop.many",
             "shop.plain",
             "shop.zoned",
+            "side.late",
             "side.plain"
         ]
     );
@@ -170,7 +177,7 @@ async fn is_laid_out(from: &str, to: &str) {
         assert_eq!(shown(&there, &[0, 1]), shown(&catalog, &PAIRS));
     }
     let versions = catalog::versions::read(&target).await.unwrap();
-    assert_eq!(versions.collections.len(), 3);
+    assert_eq!(versions.collections.len(), 4);
     // Once more finds everything done.
     layout::create_all(&target, &catalog, &PAIRS).await.unwrap();
     let again = catalog::versions::read(&target).await.unwrap();

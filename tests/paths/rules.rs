@@ -5,11 +5,14 @@ use std::collections::BTreeSet;
 use bson::{Bson, Document, RawDocumentBuf, bson, doc};
 use loadgen::cluster::ReplicaSet;
 use shardlift::cluster::catalog;
+use shardlift::cluster::deployment::Deployment;
 use shardlift::control::validate::indexes::refused;
 use shardlift::control::validate::{self, Check};
+use shardlift::scope::filters::Filters;
 
 use super::{RELEASES, set, takes};
 use crate::fixture::{self, run};
+use crate::renamed::asked;
 
 const DB: &str = "rules";
 
@@ -149,9 +152,16 @@ fn definitions() -> (Named<Bson>, Named<Document>) {
 }
 
 async fn checks(source: &ReplicaSet, target: &ReplicaSet) -> Vec<Check> {
+    checks_as(source, target, &[]).await
+}
+
+/// With these renames.
+async fn checks_as(source: &ReplicaSet, target: &ReplicaSet, renames: &[&str]) -> Vec<Check> {
+    let renames = asked(renames);
+    let asked = |side: Deployment| side.asked(&Filters::default(), &renames);
     let (source, target) = (
-        fixture::source(&source.uri()).await,
-        fixture::target(&target.uri()).await,
+        asked(fixture::source(&source.uri()).await),
+        asked(fixture::target(&target.uri()).await),
     );
     let catalog = catalog::read(&source).await.unwrap();
     validate::run(&source, &target, &catalog, &BTreeSet::new()).await
@@ -216,7 +226,9 @@ async fn what_a_later_release_refuses_is_told_all_at_once_with_remedies() {
     let half = doc! {"create": "half", "viewOn": "c", "pipeline": [{"$limit": 1.5}]};
     run(&client, DB, half).await;
     run(&target.client().await.unwrap(), "admin", lowered("4.4")).await;
-    let checks = checks(&source, &target).await;
+    // What is to be changed on the source has its name there.
+    let renames = ["rules.c=rules.half", "rules.half=rules.c"];
+    let checks = checks_as(&source, &target, &renames).await;
     let failed: Vec<&Check> = checks.iter().filter(|check| check.has_failed()).collect();
     let names: Vec<&str> = failed.iter().map(|check| check.name).collect();
     assert_eq!(
@@ -233,6 +245,8 @@ async fn what_a_later_release_refuses_is_told_all_at_once_with_remedies() {
             && found.contains("loose of rules.c (sparse"),
         "{found}"
     );
+    let found = &failed[2].found;
+    assert!(found.starts_with("rules.half ("), "{found}");
     assert!(failed.iter().all(|check| check.remedy.is_some()));
     assert!(
         failed[0]

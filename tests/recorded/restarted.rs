@@ -63,22 +63,20 @@ async fn a_restarted_collection_waits_and_is_empty() {
         "what is gone from the source is dead: {dead:?}"
     );
 
-    // What happened meanwhile can be told for some changes only.
-    run(
-        &recorded.source.entry,
-        "d",
-        doc! {"collMod": "a", "validator": {"a": 1}},
-    )
-    .await;
-    let error = recorded.restart("s", None).await.unwrap_err();
-    assert!(
-        error.kind == Kind::Refused && error.message.contains("the options of d.a were changed"),
-        "{error}"
-    );
-    assert_eq!(
-        text(&recorded.store.load().await.unwrap().unwrap()),
-        text(&state)
-    );
+    // What was made otherwise since is made anew.
+    let validator = doc! {"collMod": "a", "validator": {"a": 1}};
+    run(&recorded.source.entry, "d", validator).await;
+    let made_before = uuid_of(&recorded.target, "d.a").await;
+    let told = recorded.restart("s", None).await.unwrap();
+    assert!(told.contains("1 are made anew"), "{told}");
+    let made = uuid_of(&recorded.target, "d.a").await;
+    let stored = recorded.stored(a.uuid).await;
+    assert_eq!(stored.target_uuid, Some(made));
+    assert_ne!(made, made_before);
+    let options = catalog::read_one(&recorded.target, &a.ns).await.unwrap();
+    let options = options.unwrap().options;
+    assert_eq!(stored.options, options);
+    assert!(options.get_document("validator").is_ok(), "{options:?}");
 
     RunStore::new(&recorded.target.shards[0])
         .set_stage(Stage::Cancelled)

@@ -181,7 +181,7 @@ async fn a_capped_collection_takes_its_ops_in_their_order() {
         };
         let expect = [document(3, 0), document(4, 0), nested_dollars_of(5)];
         for begun in ["for the first time", "again"] {
-            rig.tracked.inserts_make.store(false, SeqCst);
+            rig.tracked.capped.inserts_make.store(false, SeqCst);
             rig.flush(statements()).await;
             assert_eq!(rig.stored().await, expect, "{release}: {begun}");
         }

@@ -7,9 +7,9 @@ async fn what_cannot_be_read_is_refused() {
     let (_set, target) = one_shard("rs").await;
     let shard = &target.shards[0];
     let (runs, pairs) = (RunStore::new(shard), PairStore::new(shard, RUN, 0));
-    let newer = doc! {"$set": {"format": 6}};
+    let newer = doc! {"$set": {"format": 7}};
     let rows = [
-        ("run", newer.clone(), "format 6; this release knows 5"),
+        ("run", newer.clone(), "format 7; this release knows 6"),
         ("run", doc! {"$unset": {"format": 1}}, "has no format"),
         (
             "run",
@@ -17,30 +17,30 @@ async fn what_cannot_be_read_is_refused() {
             "unknown stage \"resting\"",
         ),
         ("run", doc! {"$set": {"pairs": ["x"]}}, "cannot be read"),
-        ("making", newer.clone(), "what is being made has format 6"),
+        ("making", newer.clone(), "what is being made has format 7"),
         (
             "expiries",
             newer.clone(),
-            "what waits for the finish has format 6",
+            "what waits for the finish has format 7",
         ),
-        ("pairs", newer.clone(), "pair 0 has format 6"),
+        ("pairs", newer.clone(), "pair 0 has format 7"),
         (
             "pairs",
-            doc! {"$set": {"format": 6}, "$unset": {"whole": 1}},
-            "pair 0 has format 6",
+            doc! {"$set": {"format": 7}, "$unset": {"whole": 1}},
+            "pair 0 has format 7",
         ),
         (
             "pairs",
             doc! {"$unset": {"resume": 1}},
             "pair 0 cannot be read",
         ),
-        ("collections", newer.clone(), "d.c has format 6"),
+        ("collections", newer.clone(), "d.c has format 7"),
         (
             "collections",
             doc! {"$set": {"bounds": 1}},
             "d.c cannot be read",
         ),
-        ("units", newer, "a unit has format 6"),
+        ("units", newer, "a unit has format 7"),
         (
             "units",
             doc! {"$set": {"fence": 1}},

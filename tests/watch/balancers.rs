@@ -62,28 +62,14 @@ async fn settings(cluster: &ShardedCluster) -> Vec<RawDocumentBuf> {
         .unwrap()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn all_that_stopping_a_balancer_changes_is_as_it_was_when_the_run_is_over() {
-    let (source, target) = tokio::join!(cluster(), cluster());
+/// The rows are those that somebody has set before the run.
+async fn settings_come_back(release: Release, rows: &[&[Document]]) {
+    let (source, target) = tokio::join!(cluster_of(release), cluster_of(release));
     let (a, b) = (
         source.client().await.unwrap(),
         target.client().await.unwrap(),
     );
     fill(&a).await;
-    let on = doc! {"_id": "balancer", "stopped": false, "mode": "full", "activeWindow": {"start": "1:00", "stop": "2:00"}};
-    let rows: [&[Document]; 4] = [
-        &[],
-        &[
-            on,
-            doc! {"_id": "autosplit", "enabled": false},
-            doc! {"_id": "chunksize", "value": 64},
-        ],
-        &[
-            doc! {"_id": "balancer", "stopped": true},
-            doc! {"_id": "autosplit", "enabled": true},
-        ],
-        &[doc! {"_id": "balancer", "mode": "off", "stopped": true}],
-    ];
     for rows in rows {
         for cluster in [&source, &target] {
             let config = cluster.config().client().await.unwrap();
@@ -94,7 +80,7 @@ async fn all_that_stopping_a_balancer_changes_is_as_it_was_when_the_run_is_over(
                 .write_concern(WriteConcern::majority())
                 .await
                 .unwrap();
-            for row in rows {
+            for row in *rows {
                 settings
                     .insert_one(row)
                     .write_concern(WriteConcern::majority())
@@ -131,6 +117,34 @@ async fn all_that_stopping_a_balancer_changes_is_as_it_was_when_the_run_is_over(
         );
         wipe(&b).await;
     }
+}
+
+/// A balancer that is on, with its hours, and automatic splits that are not.
+fn on_without_splits() -> [Document; 3] {
+    [
+        doc! {"_id": "balancer", "stopped": false, "mode": "full", "activeWindow": {"start": "1:00", "stop": "2:00"}},
+        doc! {"_id": "autosplit", "enabled": false},
+        doc! {"_id": "chunksize", "value": 64},
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_that_stopping_a_balancer_changes_is_as_it_was_when_the_run_is_over() {
+    let rows: [&[Document]; 4] = [
+        &[],
+        &on_without_splits(),
+        &[
+            doc! {"_id": "balancer", "stopped": true},
+            doc! {"_id": "autosplit", "enabled": true},
+        ],
+        &[doc! {"_id": "balancer", "mode": "off", "stopped": true}],
+    ];
+    settings_come_back(version::DEFAULT, &rows).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn automatic_splits_of_4_4_are_as_they_were_when_the_run_is_over() {
+    settings_come_back("4.4".parse().unwrap(), &[&on_without_splits()]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -19,6 +19,8 @@ pub(super) enum Shape {
     Mixed,
     /// Half one-field updates, half whole replacements.
     Replaced,
+    /// Half give documents a field, half take it out again.
+    Unset,
     /// One-field updates, zipfian.
     Zipf,
     /// `$inc` of one field.
@@ -48,6 +50,7 @@ impl Case {
             Shape::Inserts => 0,
             Shape::Deletes => self.ops * rounds,
             Shape::Mixed => self.docs + self.ops / 4 * rounds,
+            Shape::Unset => self.docs.max(self.ops / 2),
             _ => self.docs,
         }
     }
@@ -109,6 +112,7 @@ impl Case {
                     value as u64 + (1 << 27),
                 ),
             ]),
+            Shape::Unset => made::comings_and_goings(content, name, own(0..self.ops / 2), value),
             Shape::Zipf => {
                 let hot = made::zipfian(self.docs, part, CONNECTIONS, dice);
                 made::sets(content, name, hot.take(ops), value)
@@ -130,6 +134,7 @@ mod tests {
             Shape::Deletes,
             Shape::Mixed,
             Shape::Replaced,
+            Shape::Unset,
             Shape::Zipf,
             Shape::Counters,
         ];

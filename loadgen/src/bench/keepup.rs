@@ -80,6 +80,7 @@ pub(super) async fn run(args: &Args, ground: &Ground) -> Result<Outcome> {
         } else {
             engine = with_engine(ground, &load, &source, &target, round).await?;
             native = with_native(ground, &load, &source, round).await?;
+            catch_up(ground, &source, &target, native.written.ops).await?;
         }
         rounds.push(figures_of(&engine, &native));
         let lines = vec![
@@ -131,6 +132,18 @@ async fn with_engine(
         lags,
         lag_end_ms,
     })
+}
+
+/// Applies `ops` that were written while no engine ran: both sides are to be equal at the end.
+async fn catch_up(
+    ground: &Ground,
+    source: &ReplicaSet,
+    target: &ReplicaSet,
+    ops: u64,
+) -> Result<()> {
+    let mut engine = Engine::start(ground, source, target).await?;
+    engine.until_applied(ops, PATIENCE).await?;
+    engine.stop().await
 }
 
 async fn with_native(

@@ -83,6 +83,24 @@ pub(super) fn sets(
     )
 }
 
+/// Half of them `$set` a field that documents lack, the other half takes it out of the same
+/// documents: each changes its document. `ns`: no document twice.
+pub(super) fn comings_and_goings(
+    content: &Content,
+    collection: &str,
+    ns: impl Iterator<Item = u64> + Clone + Send + 'static,
+    first_value: i64,
+) -> Bulks {
+    let (sets, unsets) = (content.clone(), content.clone());
+    let set = move |(n, value): (u64, i64)| {
+        rawdoc! { "q": { "_id": sets.id(n) }, "u": { "$set": { "mark": value } } }
+    };
+    let unset =
+        move |n| rawdoc! { "q": { "_id": unsets.id(n) }, "u": { "$unset": { "mark": true } } };
+    let come = ns.clone().zip(first_value..).map(set);
+    packed(Kind::Update, collection, come.chain(ns.map(unset)))
+}
+
 pub(super) fn increments(
     content: &Content,
     collection: &str,
@@ -159,7 +177,7 @@ pub(super) fn share(
     range: std::ops::Range<u64>,
     connection: u64,
     connections: u64,
-) -> impl Iterator<Item = u64> + Send + 'static {
+) -> impl Iterator<Item = u64> + Clone + Send + 'static {
     range.filter(move |n| n % connections == connection)
 }
 

@@ -1,8 +1,10 @@
 //! `bench tail`: how fast many ops that were written while the engine was down
 //! are followed, beside a native secondary that follows the same ones.
 //!
-//! Owns the cases and their sizes.
+//! Owns the cases and their sizes. `unset` is for sources up to 4.4: only there a field that is
+//! taken out is followed otherwise.
 
+use crate::abilities::Abilities;
 use crate::bench::args::Common;
 use crate::bench::cases::{CONNECTIONS, Case, Shape};
 use crate::bench::ground::Ground;
@@ -29,7 +31,7 @@ pub(super) struct Args {
     /// Documents the updates choose from [default: as many as ops]
     #[arg(long, value_parser = clap::value_parser!(u64).range(100..=50_000_000))]
     docs: Option<u64>,
-    /// Run one case only: uniform, inserts, deletes, mixed or large
+    /// Run one case only: uniform, inserts, deletes, mixed, large or (up to 4.4) unset
     #[arg(long, value_name = "NAME")]
     case: Option<String>,
     #[command(flatten)]
@@ -51,7 +53,7 @@ fn cases(args: &Args) -> Vec<Case> {
         doc_bytes: DOC_BYTES,
         ops,
     };
-    vec![
+    let mut cases = vec![
         case("uniform", Shape::Uniform),
         case("inserts", Shape::Inserts),
         case("deletes", Shape::Deletes),
@@ -62,7 +64,11 @@ fn cases(args: &Args) -> Vec<Case> {
             ops: ops / LARGE_PART,
             ..case("large", Shape::Replaced)
         },
-    ]
+    ];
+    if !Abilities::from(args.common.server_version).deltas {
+        cases.push(case("unset", Shape::Unset));
+    }
+    cases
 }
 
 /// All of them, or the one that is named.

@@ -5,10 +5,12 @@
 
 use std::collections::BTreeMap;
 
+use bson::Document;
 use mongodb::Client;
 
 use super::fields::{self, Options};
 use super::filter::Filter;
+use super::renames::Renames;
 use super::report::Findings;
 use super::sharding::metadata::Metadata;
 use super::{Sides, raw, rows};
@@ -20,20 +22,35 @@ const NOT_LISTED: [&[u8]; 2] = [b"system.views", b"system.profile"];
 /// Database and name; a name's bytes need not be UTF-8.
 type Key = (String, Vec<u8>);
 
-/// Every collection and view of a deployment or a shard, as it is listed.
-pub(super) struct Catalog(BTreeMap<Key, Vec<u8>>);
+/// Every collection and view of a deployment or a shard, as it is listed. By the target's
+/// names.
+pub(super) struct Catalog(BTreeMap<Key, Row>);
+
+struct Row {
+    /// Its name there.
+    own: Key,
+    /// By the target's names.
+    listed: Vec<u8>,
+}
+
+/// Where a collection is on one side.
+pub(super) struct Place {
+    pub(super) database: String,
+    pub(super) name: String,
+}
 
 /// A collection or view that is on both sides.
 pub(super) struct Collection {
-    pub(super) database: String,
-    pub(super) name: String,
+    pub(super) source: Place,
+    pub(super) target: Place,
     kind: String,
     pub(super) capped: bool,
 }
 
 impl Collection {
+    /// The target's name.
     pub(super) fn ns(&self) -> String {
-        format!("{}.{}", self.database, self.name)
+        format!("{}.{}", self.target.database, self.target.name)
     }
 
     /// Views and time series are read through to what is below them.
@@ -56,7 +73,9 @@ impl Catalog {
                 let name = name_of(&row);
                 let is_in = filter.has(&database, &String::from_utf8_lossy(&name));
                 if is_in && !NOT_LISTED.contains(&&*name) {
-                    all.insert((database.clone(), name), row);
+                    let own = (database.clone(), name);
+                    let listed = by_other_names(&database, row, filter.to_target());
+                    all.insert(renamed(&own, filter.to_target()), Row { own, listed });
                 }
             }
         }
@@ -84,13 +103,15 @@ impl Catalog {
                 });
                 continue;
             };
-            compare_row(&ns(key), "", source, target, findings);
-            if kind(source) != kind(target) {
+            compare_row(&ns(key), "", &source.listed, &target.listed, findings);
+            if kind(&source.listed) != kind(&target.listed) {
                 continue;
             }
-            match std::str::from_utf8(&key.1) {
-                Ok(name) => both.push(collection(&key.0, name, source)),
-                Err(_) => findings.add(&ns(key), "stopped", || {
+            match (place(&source.own), place(&target.own)) {
+                (Some(source_place), Some(target_place)) => {
+                    both.push(collection(source_place, target_place, &source.listed));
+                }
+                _ => findings.add(&ns(key), "stopped", || {
                     "its name is not UTF-8: its content is not read".into()
                 }),
             }
@@ -111,10 +132,11 @@ pub(super) async fn compare_shards(
     for (i, j) in sides.pairs.iter().flatten().enumerate() {
         let (from, to) = (&sides.source.shards[i], &sides.target.shards[*j]);
         let source = Catalog::read(&from.client, filter, false).await?;
-        let target = Catalog::read(&to.client, filter, false).await?;
+        let target = Catalog::read(&to.client, &filter.of_target(), false).await?;
         let place = format!("on shard {}", to.id);
         for (key, row) in &target.0 {
             let ns = ns(key);
+            let row = &row.listed;
             if is_stray(key, row, shown, &metadata.1, &to.id) {
                 findings.add(&ns, "stray collection", || {
                     format!("{place}, where no router looks for it")
@@ -141,7 +163,7 @@ pub(super) async fn compare_shards(
                 .sharded(&ns)
                 .is_some_and(|sharded| sharded.is_on(&from.id));
             if let Some(other) = source.0.get(key).filter(|_| on_source) {
-                compare_row(&ns, &place, other, row, findings);
+                compare_row(&ns, &place, &other.listed, row, findings);
             }
         }
     }
@@ -156,6 +178,33 @@ fn is_stray(key: &Key, row: &[u8], shown: &Catalog, metadata: &Metadata, shard: 
         .primary(&key.0)
         .is_some_and(|primary| primary != shard);
     !shown.0.contains_key(key) || (metadata.sharded(&ns(key)).is_none() && elsewhere && !is_view)
+}
+
+fn renamed(own: &Key, renames: &Renames) -> Key {
+    let Ok(name) = std::str::from_utf8(&own.1) else {
+        return own.clone();
+    };
+    let (database, name) = renames.of(&own.0, name);
+    (database, name.into_bytes())
+}
+
+/// What is listed of a view, by other names; of all else as it is.
+fn by_other_names(database: &str, listed: Vec<u8>, renames: &Renames) -> Vec<u8> {
+    if renames.are_none() || kind(&listed) != "view" {
+        return listed;
+    }
+    let Ok(mut row) = Document::from_reader(&*listed) else {
+        return listed;
+    };
+    if let Ok(options) = row.get_document_mut("options") {
+        renames.view(database, options);
+    }
+    row.to_vec().unwrap_or(listed)
+}
+
+fn place(own: &Key) -> Option<Place> {
+    let (database, name) = (own.0.clone(), String::from_utf8(own.1.clone()).ok()?);
+    Some(Place { database, name })
 }
 
 fn ns(key: &Key) -> String {
@@ -173,11 +222,11 @@ fn uuid_of(row: &[u8]) -> &[u8] {
     raw::field(raw::embedded(row, "info"), "uuid").map_or(&[], |uuid| uuid.bytes)
 }
 
-fn collection(database: &str, name: &str, row: &[u8]) -> Collection {
+fn collection(source: Place, target: Place, row: &[u8]) -> Collection {
     let capped = raw::field(raw::embedded(row, "options"), "capped");
     Collection {
-        database: database.to_owned(),
-        name: name.to_owned(),
+        source,
+        target,
         kind: kind(row).to_owned(),
         capped: capped.is_some_and(|capped| capped.is_true()),
     }
@@ -224,9 +273,11 @@ mod tests {
 
     use super::*;
 
-    fn row(name: &str, kind: &str, options: RawDocumentBuf) -> (Key, Vec<u8>) {
+    fn row(name: &str, kind: &str, options: RawDocumentBuf) -> (Key, Row) {
         let row = rawdoc! { "name": name, "type": kind, "options": options };
-        (("d".to_owned(), name.as_bytes().to_vec()), row.into_bytes())
+        let own = ("d".to_owned(), name.as_bytes().to_vec());
+        let listed = row.into_bytes();
+        (own.clone(), Row { own, listed })
     }
 
     #[test]

@@ -13,7 +13,8 @@ use futures_util::StreamExt;
 use mongodb::{Client, raw_batch_cursor::RawBatch};
 use tokio::sync::mpsc;
 
-use super::{Sides, catalog::Collection, join::Join, report::Findings};
+use super::catalog::{Collection, Place};
+use super::{Sides, join::Join, report::Findings};
 use crate::error::{Doing, Error, Result};
 
 /// Batches read ahead on each side, each of at most 16 MB.
@@ -29,8 +30,8 @@ pub(super) async fn compare(
     collection: &Collection,
     findings: Arc<Findings>,
 ) -> Result<()> {
-    let mut source = Feed::open(&sides.source.client, collection);
-    let mut target = Feed::open(&sides.target.client, collection);
+    let mut source = Feed::open(&sides.source.client, &collection.source, collection.capped);
+    let mut target = Feed::open(&sides.target.client, &collection.target, collection.capped);
     let ns = collection.ns();
     let mut join = Join::new(&ns, &findings);
     let (mut documents, mut bytes, mut parted, mut stopped) = (0, 0, false, false);
@@ -98,8 +99,8 @@ async fn find_orphans(
     for shard in &sides.target.shards {
         let rows = shard
             .client
-            .database(&collection.database)
-            .collection::<RawDocumentBuf>(&collection.name);
+            .database(&collection.target.database)
+            .collection::<RawDocumentBuf>(&collection.target.name);
         on_shards += rows.estimated_document_count().await.doing(doing)?;
     }
     if on_shards != shown {
@@ -108,8 +109,8 @@ async fn find_orphans(
         for shard in &sides.target.shards {
             let rows = shard
                 .client
-                .database(&collection.database)
-                .collection::<RawDocumentBuf>(&collection.name);
+                .database(&collection.target.database)
+                .collection::<RawDocumentBuf>(&collection.target.name);
             on_shards += rows.count_documents(doc! {}).await.doing(doing)?;
         }
     }
@@ -136,12 +137,11 @@ struct Feed {
 
 impl Feed {
     /// Starts to read; the task ends with the stream or when the feed is dropped.
-    fn open(client: &Client, collection: &Collection) -> Self {
+    fn open(client: &Client, place: &Place, capped: bool) -> Self {
         let (sender, batches) = mpsc::channel(BATCHES_AHEAD);
         let rows = client
-            .database(&collection.database)
-            .collection::<RawDocumentBuf>(&collection.name);
-        let capped = collection.capped;
+            .database(&place.database)
+            .collection::<RawDocumentBuf>(&place.name);
         tokio::spawn(async move {
             if let Err(error) = read(&rows, capped, &sender).await {
                 // The receiver may be gone: then nobody waits for the error.

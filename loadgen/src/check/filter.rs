@@ -6,57 +6,91 @@
 
 use regex::Regex;
 
+use crate::check::renames::Renames;
 use crate::entry::SYSTEM_DATABASES;
 use crate::error::{Error, Result};
 
 const BUCKETS: &str = "system.buckets.";
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Rule {
     Database(String),
     Name(String),
     Expression(Regex),
 }
 
-#[derive(Debug, Default)]
+/// What is looked at on one side.
+#[derive(Debug, Clone, Default)]
 pub(super) struct Filter {
     include: Vec<Rule>,
     exclude: Vec<Rule>,
+    /// From the names of this side to those of the source, which the rules are about.
+    to_source: Renames,
+    /// Back from there: what comes to another name is nobody's.
+    from_source: Renames,
+    /// From the names of this side to those of the target.
+    to_target: Renames,
 }
 
 impl Filter {
+    /// That of the source.
+    ///
     /// # Errors
-    /// For an expression that cannot be read.
-    pub(super) fn new(include: &[String], exclude: &[String]) -> Result<Self> {
+    /// For an expression or a rename that cannot be read.
+    pub(super) fn new(include: &[String], exclude: &[String], rename: &[String]) -> Result<Self> {
         let rules = |texts: &[String]| -> Result<Vec<Rule>> {
             texts.iter().map(|text| rule(text)).collect()
         };
         Ok(Filter {
             include: rules(include)?,
             exclude: rules(exclude)?,
+            to_source: Renames::default(),
+            from_source: Renames::default(),
+            to_target: Renames::new(rename)?,
         })
+    }
+
+    /// The same of the target.
+    pub(super) fn of_target(&self) -> Filter {
+        Filter {
+            to_source: self.to_target.back(),
+            from_source: self.to_target.clone(),
+            to_target: Renames::default(),
+            ..self.clone()
+        }
+    }
+
+    pub(super) fn to_target(&self) -> &Renames {
+        &self.to_target
     }
 
     /// Whether names in this database are looked at one by one. `admin`: whether users'
     /// collections are in that one.
     pub(super) fn has_database(&self, database: &str, admin: bool) -> bool {
         let is_servers = SYSTEM_DATABASES.contains(&database) && !(admin && database == "admin");
-        !is_servers && !self.exclude.iter().any(|rule| rule.is_all_of(database))
+        let is_out =
+            self.to_source.are_none() && self.exclude.iter().any(|rule| rule.is_all_of(database));
+        !is_servers && !is_out
     }
 
     pub(super) fn has(&self, database: &str, name: &str) -> bool {
         if database == "admin" && (name.starts_with("system.") || name == "tempusers") {
             return false;
         }
-        let public = name.strip_prefix(BUCKETS).unwrap_or(name);
+        let own = (database.to_owned(), name.to_owned());
+        let (database, name) = self.to_source.of(database, name);
+        if self.from_source.of(&database, &name) != own {
+            return false;
+        }
+        let public = name.strip_prefix(BUCKETS).unwrap_or(&name);
         let name = format!("{database}.{public}");
-        let any = |rules: &[Rule]| rules.iter().any(|rule| rule.matches(database, &name));
+        let any = |rules: &[Rule]| rules.iter().any(|rule| rule.matches(&database, &name));
         (self.include.is_empty() || any(&self.include)) && !any(&self.exclude)
     }
 
     /// Databases may be on the source alone, for nothing of them is compared.
     pub(super) fn leaves_out_databases(&self) -> bool {
-        !self.include.is_empty() || !self.exclude.is_empty()
+        !self.include.is_empty() || !self.exclude.is_empty() || !self.to_target.are_none()
     }
 }
 
@@ -109,7 +143,7 @@ mod tests {
         ];
         let own = |texts: &[&str]| texts.iter().map(ToString::to_string).collect::<Vec<_>>();
         for (include, exclude, name, expect) in rows {
-            let filter = Filter::new(&own(include), &own(exclude)).unwrap();
+            let filter = Filter::new(&own(include), &own(exclude), &[]).unwrap();
             let (database, name) = name.split_once('.').unwrap();
             let has = filter.has_database(database, true) && filter.has(database, name);
             assert_eq!(has, expect, "{filter:?}: {database}.{name}");

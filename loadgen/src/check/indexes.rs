@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use mongodb::Client;
 
-use super::catalog::Collection;
+use super::catalog::{Collection, Place};
 use super::fields::{self, Options};
 use super::raw::{INT64, Value};
 use super::report::Findings;
@@ -37,8 +37,8 @@ pub(super) async fn compare(
         .filter(|collection| collection.holds_documents())
     {
         let ns = collection.ns();
-        let source = read(&sides.source.client, collection).await?;
-        let target = read(&sides.target.client, collection).await?;
+        let source = read(&sides.source.client, &collection.source).await?;
+        let target = read(&sides.target.client, &collection.target).await?;
         compare_sets(&ns, "", &source, &target, findings);
         for (i, j) in sides.pairs.iter().flatten().enumerate() {
             let (from, to) = (&sides.source.shards[i], &sides.target.shards[*j]);
@@ -48,8 +48,8 @@ pub(super) async fn compare(
                     .is_some_and(|sharded| sharded.is_on(id))
             };
             if holds(&metadata.0, &from.id) && holds(&metadata.1, &to.id) {
-                let source = read(&from.client, collection).await?;
-                let target = read(&to.client, collection).await?;
+                let source = read(&from.client, &collection.source).await?;
+                let target = read(&to.client, &collection.target).await?;
                 compare_sets(
                     &ns,
                     &format!("on shard {} ", to.id),
@@ -63,8 +63,8 @@ pub(super) async fn compare(
     Ok(())
 }
 
-async fn read(client: &Client, collection: &Collection) -> Result<Indexes> {
-    match rows::indexes(client, &collection.database, &collection.name).await {
+async fn read(client: &Client, place: &Place) -> Result<Indexes> {
+    match rows::indexes(client, &place.database, &place.name).await {
         Err(error) if error.code == Some(NAMESPACE_NOT_FOUND) => Ok(Indexes::new()),
         rows => Ok(rows?.iter().map(|row| index(row)).collect()),
     }

@@ -17,6 +17,7 @@ mod indexes;
 mod join;
 mod left_behind;
 mod raw;
+mod renames;
 mod report;
 mod rows;
 mod sharding;
@@ -68,6 +69,10 @@ pub struct CheckOptions {
     /// Left out, besides what is never moved; written the same way.
     #[arg(long)]
     pub exclude: Vec<String>,
+    /// What has another name on the target: db=other or db.name=db.other. May be given several
+    /// times.
+    #[arg(long)]
+    pub rename: Vec<String>,
     /// Which source shard became which target shard; else by sorted id.
     #[arg(long, value_name = "SOURCE=TARGET,…", value_delimiter = ',')]
     pub map: Vec<String>,
@@ -89,6 +94,7 @@ impl Default for CheckOptions {
             parallel: 4,
             include: Vec::new(),
             exclude: Vec::new(),
+            rename: Vec::new(),
             map: Vec::new(),
             allow_orphans: false,
             source_balancer: None,
@@ -135,13 +141,14 @@ pub async fn compare(source_uri: &str, target_uri: &str, options: &CheckOptions)
         allow_orphans: options.allow_orphans,
     };
     let findings = Arc::new(Findings::new(options.max_differences));
-    let filter = Filter::new(&options.include, &options.exclude)?;
+    let filter = Filter::new(&options.include, &options.exclude, &options.rename)?;
+    let of_target = filter.of_target();
     let mut metadata = (
         Metadata::read(&sides.source, &filter).await?,
-        Metadata::read(&sides.target, &filter).await?,
+        Metadata::read(&sides.target, &of_target).await?,
     );
     // A cluster has `admin` on its config servers, which no migration reads.
-    let shown = Catalog::read(&sides.target.client, &filter, !sides.target.router).await?;
+    let shown = Catalog::read(&sides.target.client, &of_target, !sides.target.router).await?;
     let source = Catalog::read(&sides.source.client, &filter, !sides.source.router).await?;
     if filter.leaves_out_databases() {
         metadata.0.keep_databases(|name| source.has_database(name));

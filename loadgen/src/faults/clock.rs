@@ -103,7 +103,7 @@ impl<'a> Clock<'a> {
             while began.elapsed() < planned.at {
                 self.tick().await?;
             }
-            self.begin(&planned).await;
+            self.begin(&planned).await?;
         }
         while began.elapsed() < time {
             self.tick().await?;
@@ -220,16 +220,36 @@ impl<'a> Clock<'a> {
         self.rolling = Some(rolling);
     }
 
-    async fn begin(&mut self, planned: &Planned) {
-        if planned.fault.is_on_engine() {
-            if self.engine.is_none() || self.waiting.is_some() {
-                return self.skip(planned.fault, "another one waits for the engine");
+    async fn begin(&mut self, planned: &Planned) -> Result<()> {
+        match planned.fault {
+            fault if fault.is_on_engine() => {
+                if self.engine.is_none() || self.waiting.is_some() {
+                    self.skip(fault, "another one waits for the engine");
+                } else {
+                    self.begin_on_engine(*planned);
+                }
             }
-            return self.begin_on_engine(*planned);
+            Fault::RollingIndex => self.begin_rolling(planned),
+            Fault::RouterRestart => return self.restart_router(planned).await,
+            _ => self.begin_on_member(planned).await,
         }
-        if planned.fault == Fault::RollingIndex {
-            return self.begin_rolling(planned);
-        }
+        Ok(())
+    }
+
+    async fn restart_router(&mut self, planned: &Planned) -> Result<()> {
+        let Deployment::Sharded(cluster) = self.deployment(planned.place.side) else {
+            self.skip(planned.fault, "a replica set has no router");
+            return Ok(());
+        };
+        let place = format!("router {}", cluster.router_host());
+        cluster.stop_router();
+        let started = cluster.start_router().await;
+        self.record
+            .began(planned.fault, &place, &self.phase(), json!({}));
+        started.map_err(|e| e.context(format!("starting {place} again")))
+    }
+
+    async fn begin_on_member(&mut self, planned: &Planned) {
         let Some(member) = self.place(planned).await else {
             return self.skip(
                 planned.fault,

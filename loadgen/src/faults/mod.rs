@@ -40,11 +40,13 @@ pub enum Fault {
     /// built or dropped on the members of a source's set one by one, outside the set.
     FsyncLock,
     RollingIndex,
+    /// A cluster's router ends, with all its connections, and starts again.
+    RouterRestart,
 }
 
 impl Fault {
     /// With name and weight in a plan.
-    pub const ALL: [(Fault, &str, u64); 15] = [
+    pub const ALL: [(Fault, &str, u64); 16] = [
         (Fault::StepDown, "step_down", 4),
         (Fault::Freeze, "freeze", 3),
         (Fault::Kill, "kill", 4),
@@ -60,6 +62,7 @@ impl Fault {
         (Fault::EngineFreeze, "engine_freeze", 2),
         (Fault::FsyncLock, "fsync_lock", 3),
         (Fault::RollingIndex, "rolling_index", 3),
+        (Fault::RouterRestart, "router_restart", 1),
     ];
 
     pub fn name(self) -> &'static str {
@@ -87,7 +90,12 @@ impl Fault {
     pub fn is_instant(self) -> bool {
         matches!(
             self,
-            Fault::StepDown | Fault::Cut | Fault::Reset | Fault::EngineKill | Fault::EngineTerm
+            Fault::StepDown
+                | Fault::Cut
+                | Fault::Reset
+                | Fault::EngineKill
+                | Fault::EngineTerm
+                | Fault::RouterRestart
         )
     }
 

@@ -38,6 +38,9 @@ pub struct Args {
     /// Seconds to make a failing seed smaller for; 0 does not try
     #[arg(long, default_value_t = 180, value_name = "SECONDS")]
     pub(super) shrink_s: u64,
+    /// Other names on the target: of databases, and of some collections
+    #[arg(long)]
+    pub(super) renamed: bool,
     #[command(flatten)]
     pub(super) releases: Releases,
     /// Run this shardlift program instead of building one

@@ -13,7 +13,7 @@ use futures_util::future::try_join_all;
 use super::Settings;
 use super::client::Client;
 use super::ground::Ground;
-use super::op::{Op, second};
+use super::op::{ORDINARY, Op, second};
 use super::plan::Plan;
 use super::tally::Tally;
 use super::trouble::Trouble;
@@ -70,6 +70,18 @@ impl Case {
         }
     }
 
+    /// Its databases trade their names, and so do two collections of one.
+    fn renames(&self) -> [String; 4] {
+        let (one, other) = (&self.database, second(&self.database));
+        let [a, b, ..] = ORDINARY;
+        [
+            format!("{one}={other}"),
+            format!("{other}={one}"),
+            format!("{one}.{a}={other}.{b}"),
+            format!("{one}.{b}={other}.{a}"),
+        ]
+    }
+
     /// Whether a difference is in a database of it.
     pub(super) fn owns(&self, difference: &Difference) -> bool {
         let database = difference.ns.split('.').next().unwrap_or_default();
@@ -98,7 +110,8 @@ impl Runs<'_> {
         let mut clients = self.clients(cases).await?;
         let first = clients.iter_mut().map(Writer::before);
         try_join_all(first).await?;
-        let engine = self.start_engine(&work)?;
+        let renames = self.renames(cases);
+        let engine = self.start_engine(&work, &renames)?;
         let trouble = Trouble::of(trouble, SPAN);
         let meanwhile = async {
             tokio::try_join!(
@@ -112,7 +125,7 @@ impl Runs<'_> {
             self.tally.add(&writer.client.tally);
         }
         let verdict = tokio::select! {
-            verdict = self.finish(&engine) => verdict?,
+            verdict = self.finish(&engine, renames) => verdict?,
             e = restless(&engine) => Verdict::Stopped(e),
         };
         drop(engine);
@@ -136,9 +149,17 @@ impl Runs<'_> {
         try_join_all(writers).await
     }
 
-    fn start_engine(&self, work: &Path) -> Result<Keeper> {
+    fn renames(&self, cases: &[Case]) -> Vec<String> {
+        let cases = cases.iter().filter(|_| self.settings.renamed);
+        cases.flat_map(Case::renames).collect()
+    }
+
+    fn start_engine(&self, work: &Path, renames: &[String]) -> Result<Keeper> {
         let spool = work.join("spool").display().to_string();
         let mut more = vec!["--spool-dir".to_owned(), spool];
+        for rename in renames {
+            more.extend(["--rename".to_owned(), rename.clone()]);
+        }
         more.extend(self.settings.engine_args.iter().cloned());
         let (source, target) = (self.ground.source.uri(), self.ground.target.uri());
         let log = fs::File::create(work.join("record.jsonl"))?;
@@ -151,12 +172,12 @@ impl Runs<'_> {
         )
     }
 
-    async fn finish(&self, engine: &Keeper) -> Result<Verdict> {
+    async fn finish(&self, engine: &Keeper, renames: Vec<String>) -> Result<Verdict> {
         if let Err(e) = engine.until_phase("ready", PATIENCE).await {
             return Ok(Verdict::Stopped(e));
         }
         let moved = cutover::cut_over(engine, &self.settings.program, CUTOVER_PATIENCE).await;
-        let differences = self.differences().await?;
+        let differences = self.differences(renames).await?;
         Ok(match moved {
             Ok(_) if differences.is_empty() => Verdict::Equal,
             Ok(_) => Verdict::Differ(differences),
@@ -168,9 +189,10 @@ impl Runs<'_> {
         })
     }
 
-    async fn differences(&self) -> Result<Vec<Difference>> {
+    async fn differences(&self, rename: Vec<String>) -> Result<Vec<Difference>> {
         let options = CheckOptions {
             max_differences: DIFFERENCES_MAX,
+            rename,
             ..CheckOptions::default()
         };
         let (source, target) = (self.ground.source.uri(), self.ground.target.uri());

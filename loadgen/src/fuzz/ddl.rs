@@ -12,53 +12,43 @@ use super::{value, write};
 /// A kind of DDL.
 pub(super) struct Kind {
     pub(super) name: &'static str,
-    /// False while the engine does not follow it.
-    pub(super) on: bool,
     pub(super) weight: u64,
     pub(super) make: fn(&mut Maker<'_>) -> Vec<Command>,
 }
 
-const fn on(name: &'static str, weight: u64, make: fn(&mut Maker<'_>) -> Vec<Command>) -> Kind {
-    Kind {
-        name,
-        on: true,
-        weight,
-        make,
-    }
-}
-
-const fn off(name: &'static str, weight: u64, make: fn(&mut Maker<'_>) -> Vec<Command>) -> Kind {
-    Kind {
-        on: false,
-        ..on(name, weight, make)
-    }
+const fn kind(name: &'static str, weight: u64, make: fn(&mut Maker<'_>) -> Vec<Command>) -> Kind {
+    Kind { name, weight, make }
 }
 
 /// All of them.
-pub(super) const KINDS: [Kind; 23] = [
-    on("create", 6, create),
-    on("create capped", 4, create_capped),
-    on("drop", 4, drop),
-    on("drop and create", 4, drop_and_create),
-    on("dropDatabase", 1, drop_database),
-    on("createIndexes", 12, create_indexes),
-    on("dropIndexes", 6, drop_indexes),
-    on("$merge", 2, merge),
-    on("renameCollection", 4, rename),
-    on("rename over", 4, rename_over),
-    on("rename in a ring", 2, rename_in_a_ring),
-    on("rename across databases", 2, rename_across),
-    on("convertToCapped", 2, convert_to_capped),
-    on("$out", 4, out),
-    on("collMod expiry", 3, mod_expiry),
-    on("collMod hidden", 2, mod_hidden),
-    on("collMod validator", 3, mod_validator),
-    off("collMod cappedSize", 2, mod_capped),
-    on("collMod pre-images", 1, mod_images),
-    on("create view", 3, create_view),
-    on("change view", 2, change_view),
-    on("drop view", 2, drop_view),
-    off("time series", 3, time_series),
+pub(super) const KINDS: [Kind; 27] = [
+    kind("create", 6, create),
+    kind("create capped", 4, create_capped),
+    kind("drop", 4, drop),
+    kind("drop and create", 4, drop_and_create),
+    kind("dropDatabase", 1, drop_database),
+    kind("createIndexes", 12, create_indexes),
+    kind("dropIndexes", 6, drop_indexes),
+    kind("$merge", 2, merge),
+    kind("renameCollection", 4, rename),
+    kind("rename over", 4, rename_over),
+    kind("rename in a ring", 2, rename_in_a_ring),
+    kind("rename across databases", 2, rename_across),
+    kind("convertToCapped", 2, convert_to_capped),
+    kind("$out", 4, out),
+    kind("collMod expiry", 3, mod_expiry),
+    kind("collMod hidden", 2, mod_hidden),
+    kind("collMod validator", 3, mod_validator),
+    kind("collMod cappedSize", 2, mod_capped),
+    kind("collMod pre-images", 1, mod_images),
+    kind("create view", 3, create_view),
+    kind("change view", 2, change_view),
+    kind("drop view", 2, drop_view),
+    kind("time series", 3, time_series),
+    kind("collMod prepareUnique", 2, mod_unique),
+    kind("cloneCollectionAsCapped", 2, clone_as_capped),
+    kind("mapReduce", 1, map_reduce),
+    kind("stored function", 1, stored_function),
 ];
 
 const VIEWS: [&str; 2] = ["v1", "v2"];
@@ -299,10 +289,15 @@ fn drop_view(maker: &mut Maker<'_>) -> Vec<Command> {
     vec![maker.command(doc! {"drop": name})]
 }
 
-/// Made, written to, or dropped.
+/// Made, written to, deleted from, or dropped.
 fn time_series(maker: &mut Maker<'_>) -> Vec<Command> {
-    if maker.dice.one_in(6) {
-        return vec![maker.command(doc! {"drop": SERIES})];
+    match maker.dice.below(8) {
+        0 => return vec![maker.command(doc! {"drop": SERIES})],
+        1 | 2 => {
+            let of_one = doc! {"q": {"m": maker.dice.below(3) as i32}, "limit": 0};
+            return vec![maker.command(doc! {"delete": SERIES, "deletes": [of_one]})];
+        }
+        _ => {}
     }
     let made = doc! {"create": SERIES, "timeseries": {"timeField": "t", "metaField": "m"}};
     let rows: Vec<Document> = (0..1 + maker.dice.below(8))
@@ -316,4 +311,59 @@ fn time_series(maker: &mut Maker<'_>) -> Vec<Command> {
         maker.command(made),
         maker.command(doc! {"insert": SERIES, "documents": rows}),
     ]
+}
+
+/// Begun, taken back, or completed.
+fn mod_unique(maker: &mut Maker<'_>) -> Vec<Command> {
+    let (name, index) = (maker.ordinary(), maker.dice.pick(&["i0", "i1", "i14"]));
+    let change = match maker.dice.below(4) {
+        0 => doc! {"name": index, "prepareUnique": false},
+        1 => doc! {"name": index, "unique": true},
+        _ => doc! {"name": index, "prepareUnique": true},
+    };
+    vec![maker.command(doc! {"collMod": name, "index": change})]
+}
+
+/// Refused where the name is taken.
+fn clone_as_capped(maker: &mut Maker<'_>) -> Vec<Command> {
+    let (from, to) = (maker.ordinary(), maker.dice.pick(&CAPPED));
+    let size = if maker.abilities.refused_inserts_trim_nothing {
+        maker.dice.pick(&[4096, 100_000])
+    } else {
+        // Never full.
+        100_000_000
+    };
+    let dropped = maker.command(doc! {"drop": to});
+    let cloned = doc! {"cloneCollectionAsCapped": from, "toCollection": to, "size": size};
+    vec![dropped, maker.command(cloned)]
+}
+
+/// Into a collection that is replaced, or that takes what it finds.
+fn map_reduce(maker: &mut Maker<'_>) -> Vec<Command> {
+    let (from, to) = (maker.ordinary(), maker.ordinary());
+    let how = maker.dice.pick(&["replace", "merge"]);
+    let mapped = "function () { emit(typeof this.n, 1); }";
+    let reduced = "function (key, values) { return Array.sum(values); }";
+    vec![maker.command(doc! {
+        "mapReduce": from,
+        "map": Bson::JavaScriptCode(mapped.to_owned()),
+        "reduce": Bson::JavaScriptCode(reduced.to_owned()),
+        "out": {how: to},
+    })]
+}
+
+/// Put again and again, or taken away.
+fn stored_function(maker: &mut Maker<'_>) -> Vec<Command> {
+    let id = maker.dice.pick(&["f", "g"]);
+    if maker.dice.one_in(4) {
+        let deleted = doc! {"q": {"_id": id}, "limit": 1};
+        return vec![maker.command(doc! {"delete": "system.js", "deletes": [deleted]})];
+    }
+    let text = format!("function () {{ return {}; }}", maker.dice.below(100));
+    let put = doc! {
+        "q": {"_id": id},
+        "u": {"$set": {"value": Bson::JavaScriptCode(text)}},
+        "upsert": true,
+    };
+    vec![maker.command(doc! {"update": "system.js", "updates": [put]})]
 }

@@ -57,6 +57,8 @@ pub struct Settings {
     pub stop_after: Duration,
     /// To make a failing seed smaller for.
     pub shrink: Duration,
+    /// All has other names on the target.
+    pub renamed: bool,
     pub engine_args: Vec<String>,
 }
 
@@ -103,6 +105,7 @@ async fn all(args: &Args) -> Result<Outcome> {
         batch: args.batch as usize,
         stop_after: Duration::from_secs(args.stop_after_s.unwrap_or(u32::MAX.into())),
         shrink: args.shrink_time(),
+        renamed: args.renamed,
         engine_args: args.engine_args.clone(),
     };
     let outcome = run_seeds(&settings, &args.all_seeds(), work.path()).await?;

@@ -56,8 +56,8 @@ impl Plan {
 }
 
 fn ddl(maker: &mut Maker<'_>) -> Op {
-    let on: Vec<_> = KINDS.iter().filter(|kind| kind.on).collect();
-    let kind = on[weighted(&mut maker.dice, on.iter().map(|kind| kind.weight))];
+    let at = weighted(&mut maker.dice, KINDS.iter().map(|kind| kind.weight));
+    let kind = &KINDS[at];
     Op {
         kind: kind.name,
         deed: Deed::Commands((kind.make)(maker)),
@@ -107,11 +107,11 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_that_is_on_comes_up_and_none_that_is_off() {
+    fn every_kind_comes_up() {
         let ops = (0..60).flat_map(|seed| plan(seed, "d").ops);
         let seen: BTreeSet<&str> = ops.map(|op| op.kind).collect();
         for kind in &KINDS {
-            assert_eq!(seen.contains(kind.name), kind.on, "{}", kind.name);
+            assert!(seen.contains(kind.name), "{}", kind.name);
         }
         for kind in [
             "set",
@@ -132,18 +132,6 @@ mod tests {
             for command in commands(&op) {
                 assert!(own.contains(&command.database), "{command:?}");
             }
-        }
-    }
-
-    #[test]
-    fn every_kind_that_is_off_makes_commands_too() {
-        for kind in &KINDS {
-            let mut maker = Maker {
-                dice: Dice::new(&[1]),
-                abilities: version::DEFAULT.into(),
-                database: "d",
-            };
-            assert!(!(kind.make)(&mut maker).is_empty(), "{}", kind.name);
         }
     }
 

@@ -6,6 +6,8 @@
 
 use bson::{Document, RawDocumentBuf, doc, raw::RawArrayBuf, raw::cstr};
 use mongodb::Client;
+use mongodb::error::ErrorKind;
+use mongodb::options::WriteConcern;
 
 use super::pick::Picker;
 use crate::{
@@ -77,6 +79,9 @@ impl Route {
 
     /// Sends one write, in parts where it goes straight to several shards.
     pub(super) async fn send(&self, picker: &Picker, write: Write) -> Vec<Refusal> {
+        if !self.direct && self.entry.has_real_router() && write.verb == Verb::Insert {
+            return insert_retryably(&self.entry.client, picker, &write).await;
+        }
         if !self.direct {
             return send_to(&self.entry.client, picker, &write).await;
         }
@@ -167,6 +172,29 @@ async fn send_to(client: &Client, picker: &Picker, write: &Write) -> Vec<Refusal
     }
 }
 
+/// As an application's driver does, which numbers them: the router may be asked again.
+async fn insert_retryably(client: &Client, picker: &Picker, write: &Write) -> Vec<Refusal> {
+    let spec = &picker.spaces[write.space].spec;
+    let collection = client
+        .database(spec.database)
+        .collection::<RawDocumentBuf>(spec.name);
+    let documents = write.statements.iter().map(|(_, document)| document);
+    let inserting = collection.insert_many(documents).ordered(write.ordered);
+    let inserted = inserting.write_concern(WriteConcern::nodes(1)).await;
+    inserted.err().iter().flat_map(refusals_of_many).collect()
+}
+
+fn refusals_of_many(error: &mongodb::error::Error) -> Vec<Refusal> {
+    match &*error.kind {
+        ErrorKind::InsertMany(many) => {
+            let each = many.write_errors.iter().flatten();
+            each.map(|error| (error.code, error.message.clone()))
+                .collect()
+        }
+        _ => vec![refusal(error)],
+    }
+}
+
 pub(super) fn refusals(reply: &Document) -> Vec<Refusal> {
     let errors = reply
         .get_array("writeErrors")
@@ -184,7 +212,7 @@ pub(super) fn refusals(reply: &Document) -> Vec<Refusal> {
 
 pub(super) fn refusal(error: &mongodb::error::Error) -> Refusal {
     match &*error.kind {
-        mongodb::error::ErrorKind::Command(command) => (command.code, command.message.clone()),
+        ErrorKind::Command(command) => (command.code, command.message.clone()),
         _ => (0, error.to_string()),
     }
 }

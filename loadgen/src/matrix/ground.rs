@@ -119,7 +119,7 @@ fn replica_set(
         members: settings.members,
         cache_gb: CACHE_GB,
         oplog_mb: Some(OPLOG_MB),
-        set_parameters: set_parameters(),
+        set_parameters: set_parameters(release),
         extra_args: guard.map(Guard::flags).unwrap_or_default(),
         login: guard.map(|guard| guard.users.shard.clone()),
         ..ReplicaSetOptions::default()
@@ -131,16 +131,22 @@ fn sharded(release: Release, guard: Option<&Guard>) -> ShardedOptions {
         release,
         cache_gb: CACHE_GB,
         oplog_mb: Some(OPLOG_MB),
-        set_parameters: set_parameters(),
+        set_parameters: set_parameters(release),
         extra_args: guard.map(Guard::flags).unwrap_or_default(),
         login: guard.map(|guard| guard.users.clone()),
         ..ShardedOptions::default()
     }
 }
 
-fn set_parameters() -> Vec<(String, String)> {
+fn set_parameters(release: Release) -> Vec<(String, String)> {
     let lifetime = ("transactionLifetimeLimitSeconds", TRANSACTION_LIFETIME_S);
-    vec![(lifetime.0.to_owned(), lifetime.1.to_owned())]
+    // As `validate` asks for: servers up to 4.4 keep 5 s of history, a slow machine needs more.
+    let history = ("maxTargetSnapshotHistoryWindowInSeconds", "300");
+    let is_short = (release.major, release.minor) < (5, 0);
+    let history = is_short.then_some(history);
+    let all = [lifetime].into_iter().chain(history);
+    all.map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
 }
 
 impl Files {
@@ -179,9 +185,10 @@ impl Guard {
             Deployment::Sharded(cluster) => {
                 let door = TlsDoor::start(&cluster.router_host(), Path::new(&self.files.server))?;
                 let uri = format!(
-                    "mongodb://{}{}/?retryWrites=false&{trust}",
+                    "mongodb://{}{}/?retryWrites={}&{trust}",
                     users::in_uri(MOVER),
-                    door.host()
+                    door.host(),
+                    !cluster.has_stand_in()
                 );
                 Ok((uri, Some(door)))
             }

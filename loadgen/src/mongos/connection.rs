@@ -43,11 +43,11 @@ async fn answer(session: &mut Session, message: message::Message) -> Option<RawD
     let outcome = match Request::parse(message) {
         Ok(request) => match session.shared.failpoints.hit(&request.name) {
             None => dispatch::dispatch(session, &request).await,
-            Some(Fault::Refuse(code)) => Err(Failure::new(
-                code,
-                "FailPoint",
-                "a failpoint of the stand-in",
-            )),
+            Some(Fault::Refuse(code)) => Err(ordered(code)),
+            Some(Fault::GiveUp(code)) => {
+                let _ = dispatch::dispatch(session, &request).await;
+                Err(ordered(code))
+            }
             Some(Fault::LoseAnswer) => {
                 let _ = dispatch::dispatch(session, &request).await;
                 return None;
@@ -57,4 +57,8 @@ async fn answer(session: &mut Session, message: message::Message) -> Option<RawD
         Err(failure) => Err(failure),
     };
     Some(outcome.unwrap_or_else(Failure::into_reply))
+}
+
+fn ordered(code: i32) -> Failure {
+    Failure::new(code, "FailPoint", "a failpoint of the stand-in")
 }

@@ -1,7 +1,8 @@
 //! Faults that a test orders: `configureFailPoint: "failCommand"`, as a server takes it,
 //! with `mode: {times: n}` or `"off"`, and in `data` the names `failCommands` and what is
 //! to happen. `errorCode` is answered instead of running the command, without a text for
-//! what to do and, where it is 0, without a code, as a router's own refusals are.
+//! what to do and, where it is 0, without a code, as a router's own refusals are; with
+//! `gaveUp: true` the command is run all the same, as where a router stops waiting for it.
 //! `loseAnswer: true` runs the command and closes the connection instead of answering;
 //! `hang: true` never answers. The reply says how often the one before was still to come
 //! (`left`).
@@ -19,6 +20,7 @@ const LOCK: &str = "no code panics while it holds this lock";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fault {
     Refuse(i32),
+    GiveUp(i32),
     LoseAnswer,
     Hang,
 }
@@ -67,10 +69,15 @@ fn point(mode: &Document, options: &Document) -> Result<Point, Failure> {
     let commands = data
         .get_array("failCommands")
         .map_err(|_| Failure::bad_value("\"failCommands\" is missing"))?;
-    let fault = match (is_set(data, "loseAnswer"), is_set(data, "hang")) {
-        (true, _) => Fault::LoseAnswer,
-        (_, true) => Fault::Hang,
-        (false, false) => Fault::Refuse(data.get("errorCode").map_or(0.0, number) as i32),
+    let code = data.get("errorCode").map_or(0.0, number) as i32;
+    let fault = if is_set(data, "loseAnswer") {
+        Fault::LoseAnswer
+    } else if is_set(data, "hang") {
+        Fault::Hang
+    } else if is_set(data, "gaveUp") {
+        Fault::GiveUp(code)
+    } else {
+        Fault::Refuse(code)
     };
     let times = mode.get("times").map_or(0.0, number) as u32;
     if times == 0 {

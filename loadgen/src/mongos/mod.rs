@@ -96,8 +96,8 @@ impl Router {
         }
     }
 
-    /// `retryWrites=false`: the stand-in has none. As loadgen's own user, where it asks
-    /// for a login.
+    /// `retryWrites=false` where it is the stand-in, which has none. As loadgen's own user,
+    /// where it asks for a login.
     pub fn uri(&self) -> String {
         self.uri_of(if self.asks_for_login() {
             users::in_uri(OPERATOR)
@@ -111,7 +111,11 @@ impl Router {
     }
 
     fn uri_of(&self, login: String) -> String {
-        format!("mongodb://{login}{}/?retryWrites=false", self.host())
+        let options = match self {
+            Router::StandIn(_) => "?retryWrites=false",
+            Router::Real(_) => "?retryWrites=true",
+        };
+        format!("mongodb://{login}{}/{options}", self.host())
     }
 
     pub fn is_stand_in(&self) -> bool {

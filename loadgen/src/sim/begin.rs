@@ -5,10 +5,11 @@ use std::collections::HashSet;
 
 use bson::Uuid;
 use shardlift::control::across::register;
+use shardlift::control::recorded::names;
 use shardlift::state::{PairState, UnitState};
 
 use crate::sim::coordinator::{Coordinator, Router};
-use crate::sim::pair::{Pair, Step, wrong};
+use crate::sim::pair::{Pair, Step, namespace, wrong};
 use crate::sim::store::StoreWrite;
 use crate::sim::target::Target;
 use crate::sim::world::{Process, World};
@@ -26,6 +27,10 @@ impl World {
                 // state was written over them too.
                 self.zombies.iter_mut().for_each(Vec::clear);
                 self.store_zombies.iter_mut().for_each(Vec::clear);
+                self.record_names(&router);
+                if self.is_killed() {
+                    return Ok(Process::Down(router));
+                }
                 (0..self.targets.len()).for_each(|which| self.finish_wipes(which));
                 Process::Alone(router, begun)
             }
@@ -77,6 +82,21 @@ impl World {
 }
 
 impl World {
+    /// As `control::recorded::names::record`, which says what to record.
+    fn record_names(&mut self, router: &Router) {
+        let named = router
+            .names
+            .iter()
+            .map(|(name, uuid)| (*uuid, namespace(name)));
+        let there = named.collect();
+        for which in 0..self.targets.len() {
+            let recorded = self.targets[which].now.store.load().collections;
+            for (collection, ns) in names::renamed(&recorded, &there) {
+                self.write(which, StoreWrite::Name(collection.uuid, ns.clone()));
+            }
+        }
+    }
+
     /// Source UUIDs of collections that are no longer on the target.
     fn dropped(&self, states: &[PairState], router: &Router) -> Step<HashSet<Uuid>> {
         let there = router.names.values().copied().collect();

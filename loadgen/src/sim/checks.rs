@@ -7,7 +7,7 @@ use shardlift::position::Position;
 
 use crate::sim::body::Key;
 use crate::sim::lane::Lane;
-use crate::sim::pair::{Pair, Step, wrong};
+use crate::sim::pair::{Pair, Step, namespace, wrong};
 use crate::sim::scan::Scan;
 use crate::sim::source::{Collection, Source};
 use crate::sim::target::Target;
@@ -83,6 +83,31 @@ impl Pair {
             let stored = target.now.collections.get(&tracked.target_uuid());
             if stored.is_some_and(|stored| stored.unique) != wanted {
                 return wrong(format!("{} lacks its unique index", tracked.ns()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Each is called on the target, and recorded, as on the source.
+    pub(super) fn check_names(&self, source: &Source, target: &Target) -> Step {
+        let recorded = target.durable.store.load().collections;
+        for (uuid, collection) in source.alive() {
+            let Some(tracked) = self.gate.tracked(uuid).filter(|t| t.counts()) else {
+                return wrong(format!("{} is not followed", collection.name));
+            };
+            let stored = target.now.collections.get(&tracked.target_uuid());
+            let there = stored.map(|stored| &stored.name);
+            let recorded = recorded
+                .iter()
+                .find(|c| c.uuid == *uuid)
+                .map(|c| &c.ns.coll);
+            let is_named = |name: Option<&String>| name == Some(&collection.name);
+            let ns = namespace(&collection.name);
+            if !tracked.is_called(&ns) || !is_named(there) || !is_named(recorded) {
+                return wrong(format!(
+                    "{ns} is {there:?} on the target, recorded as {recorded:?}, and known as {}",
+                    tracked.ns()
+                ));
             }
         }
         Ok(())

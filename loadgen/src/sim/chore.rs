@@ -1,10 +1,13 @@
 //! Chores of the simulation: what `DdlSink` and the index builder do after the
 //! tail has gone on, one at a time on each name.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bson::{RawDocumentBuf, Uuid, rawdoc};
+use shardlift::cluster::catalog::Namespace;
 use shardlift::pair::collection::Tracked;
+use shardlift::pair::ddl::request::Renamed;
 use shardlift::pair::gate::Place;
 use shardlift::pair::gate::ledger::Pin;
 use shardlift::position::Position;
@@ -19,6 +22,8 @@ use crate::sim::store::StoreWrite;
 use crate::sim::target::Target;
 
 pub(super) struct Chore {
+    /// By the log. Chores on one of them are done one after the other.
+    names: BTreeSet<String>,
     pub(super) tracked: Arc<Tracked>,
     pin: Option<Pin>,
     pub(super) work: Work,
@@ -40,6 +45,20 @@ pub(super) enum Work {
     Dropping,
     Kill,
     Killing(Wait),
+    Rename {
+        to: Namespace,
+        position: Position,
+    },
+    Renaming {
+        to: Namespace,
+        position: Position,
+    },
+    /// Its new name is recorded.
+    Renamed {
+        to: Namespace,
+        position: Position,
+    },
+    RecordingName(Wait),
     /// What needs its exact state.
     Exact(Exact),
     /// Its ops go on.
@@ -49,12 +68,29 @@ pub(super) enum Work {
 
 impl Chore {
     pub(super) fn new(tracked: Arc<Tracked>, pin: Option<Pin>, work: Work) -> Self {
-        Chore { tracked, pin, work }
+        let names = BTreeSet::from([tracked.logged_ns().coll]);
+        Chore::on(names, tracked, pin, work)
+    }
+
+    pub(super) fn on(
+        names: BTreeSet<String>,
+        tracked: Arc<Tracked>,
+        pin: Option<Pin>,
+        work: Work,
+    ) -> Self {
+        Chore {
+            names,
+            tracked,
+            pin,
+            work,
+        }
     }
 
     pub(super) fn wait(&self) -> Option<Wait> {
         match &self.work {
-            Work::Recording { wait, .. } | Work::Killing(wait) => Some(*wait),
+            Work::Recording { wait, .. } | Work::Killing(wait) | Work::RecordingName(wait) => {
+                Some(*wait)
+            }
             Work::Exact(exact) => exact.wait(),
             _ => None,
         }
@@ -62,13 +98,13 @@ impl Chore {
 }
 
 impl Pair {
-    /// A step of a random chore that is the first on its name.
+    /// A step of a random chore that is the first on each of its names.
     pub(super) fn chore(&mut self, coordinator: &mut Coordinator, reach: &mut Reach<'_>) -> Step {
         self.reread_doubtful();
         let is_first = |i: &usize| {
             self.chores[..*i]
                 .iter()
-                .all(|c| c.tracked.ns() != self.chores[*i].tracked.ns())
+                .all(|c| c.names.is_disjoint(&self.chores[*i].names))
         };
         let first: Vec<usize> = (0..self.chores.len()).filter(is_first).collect();
         let Some(which) = first
@@ -159,6 +195,25 @@ impl Pair {
                 })
             }
             Work::Killing(wait) if wait.number <= committed => Work::Done,
+            Work::Rename { to, position } => {
+                coordinator.arrive_at_rename(self.index, tracked);
+                Work::Renaming { to, position }
+            }
+            Work::Renaming { to, position } => match coordinator.rename(tracked, &to) {
+                Some(Renamed::Done) => Work::Renamed { to, position },
+                Some(Renamed::Gone) => Work::Done,
+                None if tracked.is_dead() && !coordinator.is_renaming(&uuid) => Work::Done,
+                None => Work::Renaming { to, position },
+            },
+            Work::Renamed { to, position } => {
+                let write = StoreWrite::Renamed(uuid, to, position);
+                let number = reach.target.store(write).expect("never refused");
+                Work::RecordingName(Wait {
+                    number,
+                    term: reach.target.term,
+                })
+            }
+            Work::RecordingName(wait) if wait.number <= committed => Work::Done,
             Work::Exact(exact) => match self.exact(tracked, exact, reach)? {
                 Some(exact) => Work::Exact(exact),
                 None => Work::Done,
@@ -227,6 +282,7 @@ pub(super) fn planned(
         target_uuid: Some(target_uuid),
         ns: namespace(name),
         renamed_at: Position::default(),
+        planned_at: Position::default(),
         options,
         primary: pair,
         sharded: None,

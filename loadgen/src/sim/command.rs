@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use bson::{RawBsonRef, RawDocument, Uuid};
 
+use shardlift::pair::collection::Tracked;
 use shardlift::wire::message::Request;
 
 use crate::sim::body::{self, Delta, Doc, Key};
@@ -13,6 +14,7 @@ use crate::sim::body::{self, Delta, Doc, Key};
 #[derive(Debug, Clone)]
 pub(super) struct Command {
     pub(super) collection: Uuid,
+    pub(super) name: String,
     pub(super) ordered: bool,
     /// A transaction: all of it or nothing.
     pub(super) at_once: bool,
@@ -62,6 +64,11 @@ impl Command {
             .get_binary("collectionUUID")
             .expect("every command is bound to a UUID");
         let uuid = Uuid::from_bytes(uuid.bytes.try_into().expect("a UUID"));
+        let (_, name) = head
+            .iter()
+            .next()
+            .expect("a command is not empty")
+            .expect("valid");
         // Those of a transaction need not say it.
         let ordered = head.get_bool("ordered").unwrap_or(true);
         let (field, statements) = request
@@ -78,6 +85,7 @@ impl Command {
         };
         Command {
             collection: uuid,
+            name: name.as_str().expect("it names its collection").to_owned(),
             ordered,
             at_once: false,
             is_exact: false,
@@ -99,7 +107,7 @@ impl Command {
     }
 
     /// As `pair::mend::reread`: all are deleted, then those that are there are written.
-    pub(super) fn exact(collection: Uuid, documents: &[(Key, Option<Doc>)]) -> Self {
+    pub(super) fn exact(tracked: &Tracked, documents: &[(Key, Option<Doc>)]) -> Self {
         let deletes = documents.iter().map(|(key, _)| (*key, Change::Delete));
         let inserts = documents
             .iter()
@@ -107,7 +115,8 @@ impl Command {
         let writes = deletes.chain(inserts).enumerate();
         let writes = writes.map(|(index, (key, change))| Write { index, key, change });
         Command {
-            collection,
+            collection: tracked.target_uuid(),
+            name: tracked.ns().coll,
             ordered: true,
             at_once: true,
             is_exact: true,

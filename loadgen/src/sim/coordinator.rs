@@ -2,17 +2,19 @@
 //! `control::across::rendezvous`; here is who has the turn, and the target's router.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
 
 use bson::Uuid;
 use shardlift::cluster::catalog::Namespace;
 use shardlift::control::across::forget::Forgetting;
-use shardlift::control::across::rendezvous::{Arrival, Rendezvous, ToDrop, ToMake};
+use shardlift::control::across::rendezvous::{Arrival, Rendezvous, ToDrop, ToMake, ToRename};
 use shardlift::pair::collection::Tracked;
+use shardlift::pair::ddl::request::Renamed;
 use shardlift::position::Position;
 use shardlift::state::PairState;
 
 use crate::layout::dice::Dice;
-use crate::sim::pair::Reach;
+use crate::sim::pair::{Pair, Reach, Step, wrong};
 
 /// The target's catalog as its router shows it: names, and their UUIDs.
 #[derive(Debug, Default)]
@@ -23,9 +25,10 @@ pub(super) struct Router {
     pub(super) orders: Vec<Order>,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) enum Order {
-    Create(Uuid),
+    Create(Uuid, String),
+    Rename(Uuid, String),
     Drop(Uuid),
     /// It must hold nothing.
     DropEmpty(Uuid),
@@ -37,12 +40,25 @@ pub(super) struct Coordinator {
     pub(super) under_way: BTreeSet<Uuid>,
     rendezvous: Rendezvous,
     forgetting: Forgetting,
-    /// Has the turn: it is claimed, and the router is asked to make it.
-    making: Option<(Namespace, Uuid)>,
+    has_turn: Option<Turn>,
+    /// Pairs that have met a rename that is not made, with what they track.
+    renaming: BTreeMap<Uuid, BTreeMap<usize, Arc<Tracked>>>,
     /// Drops that are due, and wait for the turn.
     due: Vec<(Namespace, Uuid)>,
     /// Pairs whose drop is not answered.
     waiting: BTreeSet<(Uuid, usize)>,
+}
+
+enum Turn {
+    /// It is claimed, and the router is asked to make it.
+    Make(Namespace, Uuid),
+    /// It is renamed as soon as no command on it is under way.
+    Rename {
+        uuid: Uuid,
+        from: Namespace,
+        to: Namespace,
+        made: Uuid,
+    },
 }
 
 pub(super) enum Answer {
@@ -61,7 +77,7 @@ impl Router {
         self.uuids += 1;
         let uuid = Uuid::from_bytes((self.uuids << 64).to_le_bytes());
         self.names.insert(name.to_owned(), uuid);
-        self.orders.push(Order::Create(uuid));
+        self.orders.push(Order::Create(uuid, name.to_owned()));
         uuid
     }
 
@@ -72,6 +88,20 @@ impl Router {
             self.names.remove(name);
             self.orders.push(Order::Drop(there));
         }
+    }
+
+    /// A server refuses a name that is taken, and one that has another UUID.
+    fn rename(&mut self, from: &str, to: &str, made: Uuid) -> Step {
+        if self.names.get(from) != Some(&made) || self.names.contains_key(to) {
+            return wrong(format!(
+                "{from} of {made} is renamed to {to}, of {:?}",
+                self.names
+            ));
+        }
+        self.names.remove(from);
+        self.names.insert(to.to_owned(), made);
+        self.orders.push(Order::Rename(made, to.to_owned()));
+        Ok(())
     }
 
     fn drop_empty(&mut self, name: &str) {
@@ -89,7 +119,8 @@ impl Coordinator {
             under_way: BTreeSet::new(),
             rendezvous: Rendezvous::of(states, dropped),
             forgetting: Forgetting::default(),
-            making: None,
+            has_turn: None,
+            renaming: BTreeMap::new(),
             due: Vec::new(),
             waiting: BTreeSet::new(),
         }
@@ -105,16 +136,17 @@ impl Coordinator {
         if self.rendezvous.is_dead(&uuid) || !reach.source.has(&uuid) {
             return Answer::Gone;
         }
-        if self.under_way.contains(&uuid) || self.making.is_some() {
+        if self.under_way.contains(&uuid) || self.has_turn.is_some() {
             return Answer::Wait;
         }
-        match self.rendezvous.to_make(ns, uuid) {
+        let primary = reach.source.collections[&uuid].place.primary;
+        match self.rendezvous.to_make(ns, uuid, primary) {
             ToMake::Dead => Answer::Gone,
-            ToMake::NameTaken => Answer::Wait,
+            ToMake::NameTaken | ToMake::Awaited => Answer::Wait,
             ToMake::Made => Answer::Made(self.rendezvous.targets()[&uuid]),
             ToMake::Free => {
                 self.rendezvous.claim(ns, uuid);
-                self.making = Some((ns.clone(), uuid));
+                self.has_turn = Some(Turn::Make(ns.clone(), uuid));
                 Answer::Wait
             }
         }
@@ -130,6 +162,40 @@ impl Coordinator {
         self.waiting.insert((uuid, pair));
         if arrival == Arrival::Last {
             self.due.push((tracked.ns(), uuid));
+            self.renaming.remove(&uuid);
+        }
+    }
+
+    pub(super) fn arrive_at_rename(&mut self, pair: usize, tracked: &Arc<Tracked>) {
+        let arrived = self.renaming.entry(tracked.uuid).or_default();
+        arrived.insert(pair, tracked.clone());
+    }
+
+    /// As `Coordinator::rename`: it is asked again until it answers.
+    pub(super) fn rename(&mut self, tracked: &Tracked, to: &Namespace) -> Option<Renamed> {
+        let uuid = tracked.uuid;
+        if self.has_turn.is_some() {
+            return None;
+        }
+        let arrived = self.renaming.get(&uuid);
+        let arrived = arrived.into_iter().flat_map(BTreeMap::keys).copied();
+        match self.rendezvous.to_rename(uuid, to, &arrived.collect()) {
+            ToRename::Nothing => Some(Renamed::Gone),
+            ToRename::Named => {
+                tracked.renamed(to);
+                Some(Renamed::Done)
+            }
+            ToRename::Free { from, made } => {
+                let to = to.clone();
+                self.has_turn = Some(Turn::Rename {
+                    uuid,
+                    from,
+                    to,
+                    made,
+                });
+                None
+            }
+            ToRename::NameTaken | ToRename::Awaited => None,
         }
     }
 
@@ -137,14 +203,45 @@ impl Coordinator {
         self.waiting.contains(&(uuid, pair))
     }
 
+    /// Its rename has the turn.
+    pub(super) fn is_renaming(&self, of: &Uuid) -> bool {
+        matches!(&self.has_turn, Some(Turn::Rename { uuid, .. }) if uuid == of)
+    }
+
     /// One change of the target's catalog: what has the turn is made, or something that is
     /// due is dropped.
-    pub(super) fn turn(&mut self, dice: &mut Dice) {
-        if let Some((ns, uuid)) = self.making.take() {
-            let made = self.router.create(&ns.coll);
-            self.rendezvous.made(uuid, made);
-            return;
+    pub(super) fn turn(&mut self, dice: &mut Dice, pairs: &[Pair]) -> Step {
+        match self.has_turn.take() {
+            Some(Turn::Make(ns, uuid)) => {
+                let made = self.router.create(&ns.coll);
+                self.rendezvous.made(uuid, made);
+            }
+            Some(Turn::Rename {
+                uuid,
+                from,
+                to,
+                made,
+            }) => {
+                if pairs.iter().any(|pair| pair.is_writing_to(&uuid)) {
+                    self.has_turn = Some(Turn::Rename {
+                        uuid,
+                        from,
+                        to,
+                        made,
+                    });
+                    return Ok(());
+                }
+                self.router.rename(&from.coll, &to.coll, made)?;
+                let tracked = self.renaming.remove(&uuid).unwrap_or_default();
+                tracked.values().for_each(|tracked| tracked.renamed(&to));
+                self.rendezvous.renamed(uuid, &from, &to);
+            }
+            None => self.make_due(dice),
         }
+        Ok(())
+    }
+
+    fn make_due(&mut self, dice: &mut Dice) {
         if self.due.is_empty() {
             return;
         }
@@ -160,11 +257,11 @@ impl Coordinator {
     }
 
     /// The attempt ends. What was sent to the router may have come to it.
-    pub(super) fn into_router(mut self, dice: &mut Dice) -> Router {
+    pub(super) fn into_router(mut self, dice: &mut Dice, pairs: &[Pair]) -> Step<Router> {
         if dice.below(2) == 0 {
-            self.turn(dice);
+            self.turn(dice, pairs)?;
         }
-        self.router
+        Ok(self.router)
     }
 
     /// What may be forgotten now, as `control::across::forget`.

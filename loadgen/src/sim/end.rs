@@ -74,6 +74,7 @@ impl World {
             if target.now.collections.len() < alive {
                 return wrong("the target lacks a collection");
             }
+            pair.check_names(source, target)?;
             pair.check_indexes(source, target)?;
             pair.check_exact(source, target)?;
             let before = target.now.collections.clone();

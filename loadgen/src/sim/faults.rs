@@ -61,10 +61,11 @@ impl World {
         self.note(|| format!("the attempt ends: {why}"));
         let mut router = match std::mem::replace(&mut self.process, Process::Between) {
             Process::Up(coordinator, pairs) => {
+                let router = coordinator.into_router(&mut self.dice, &pairs)?;
                 for pair in pairs {
                     self.leave(pair);
                 }
-                coordinator.into_router(&mut self.dice)
+                router
             }
             Process::Down(router)
             | Process::Begun(router, _)
@@ -107,6 +108,9 @@ impl World {
                 Work::Record(state) => writes.push(StoreWrite::Add(state)),
                 Work::Exact(exact) => self.zombies[which].extend(exact.into_command()),
                 Work::Kill => writes.push(StoreWrite::Kill(chore.tracked.uuid)),
+                Work::Renamed { to, position } => {
+                    writes.push(StoreWrite::Renamed(chore.tracked.uuid, to, position))
+                }
                 _ => {}
             }
         }

@@ -34,7 +34,7 @@ pub(super) struct Flush {
     /// Statements that were refused once, by collection and place.
     again: Vec<(usize, usize)>,
     /// Commands of those, to go one after the other.
-    queue: VecDeque<Part>,
+    queue: VecDeque<Places>,
     pub(super) doubted: Vec<Doubted>,
 }
 
@@ -138,6 +138,10 @@ impl Flush {
 
     pub(super) fn is_sent(&self) -> bool {
         !self.parts.is_empty()
+    }
+
+    pub(super) fn sent(&self) -> impl Iterator<Item = &Sent> {
+        self.parts.iter().map(|part| &part.sent)
     }
 
     /// What may still run once nobody waits for it.
@@ -281,14 +285,11 @@ impl Flush {
             (&*writes.collection, &writes.statements[place])
         });
         for bulk in once_more(refused.collect(), self.limits, forms()) {
-            let Places {
-                collection,
-                statements,
-            } = places(&self.writes, &bulk);
-            let part = self.part(collection, statements, Kind::Again);
-            self.queue.push_back(part);
+            self.queue.push_back(places(&self.writes, &bulk));
         }
-        self.parts.extend(self.queue.pop_front());
+        if let Some(next) = self.queue.pop_front() {
+            self.begin(next.collection, next.statements, Kind::Again);
+        }
     }
 
     /// The next run of a collection in order, from `place` on.

@@ -14,6 +14,7 @@ use shardlift::position::Position;
 use crate::sim::command::Command;
 use crate::sim::flush::{Doubted, Flush};
 use crate::sim::pair::{Reach, Step};
+use crate::sim::sent::Sent;
 
 pub(super) struct Lane {
     pub(super) inbox: Arc<Inbox>,
@@ -59,6 +60,10 @@ impl Lane {
 
     pub(super) fn is_writing(&self) -> bool {
         self.flush.as_ref().is_some_and(Flush::is_sent)
+    }
+
+    pub(super) fn sent(&self) -> impl Iterator<Item = &Sent> {
+        self.flush.iter().flat_map(Flush::sent)
     }
 
     /// What may still run once nobody waits for it.

@@ -3,8 +3,21 @@
 
 use bson::Uuid;
 
-use crate::sim::source::Source;
-use crate::sim::world::{Ddl, World};
+use crate::sim::source::{Place, Source};
+use crate::sim::world::{Change, Ddl, World};
+
+/// Names of sharded collections; each in the database of one shard.
+pub(super) const SHARED: u64 = 2;
+
+/// The name of one that may be sharded, in the database of shard `which` modulo shards.
+pub(super) fn shared(which: usize) -> String {
+    format!("all{which}")
+}
+
+/// One of the names of what only this shard has.
+pub(super) fn own(shard: usize, which: u64) -> String {
+    format!("own{shard}.{which}")
+}
 
 impl World {
     pub(super) fn source_step(&mut self) {
@@ -29,27 +42,24 @@ impl World {
     }
 
     pub(super) fn late_ddl(&mut self) {
-        let Ddl {
-            shard,
-            uuid,
-            name,
-            create,
-        } = self.ddl.remove(0);
-        self.gossip(shard);
-        if create {
-            self.sources[shard].create(uuid, &name, &mut self.dice);
-        } else if !self.sources[shard].drop_collection(uuid) {
-            self.ddl.push(Ddl {
-                shard,
-                uuid,
-                name,
-                create,
-            });
+        let ddl = self.ddl.remove(0);
+        self.gossip(ddl.shard);
+        let (source, uuid) = (&mut self.sources[ddl.shard], ddl.uuid);
+        let is_made = match &ddl.change {
+            Change::Create(place) => {
+                source.create(uuid, &ddl.name, *place, &mut self.dice);
+                true
+            }
+            Change::Drop => source.drop_collection(uuid),
+            Change::Rename { to } => source.rename(uuid, to),
+        };
+        if !is_made {
+            self.ddl.push(ddl);
         }
     }
 
     /// A command of another shard comes with the time there.
-    fn gossip(&mut self, shard: usize) {
+    pub(super) fn gossip(&mut self, shard: usize) {
         let newest = self
             .sources
             .iter()
@@ -61,15 +71,25 @@ impl World {
 
     /// A creation, a drop, or both at once; on one shard, or on several.
     pub(super) fn source_ddl(&mut self) {
+        if self.dice.below(2) == 0 {
+            return self.source_rename();
+        }
         let shards = self.sources.len();
         let sharded = 1 < shards && self.dice.below(2) == 0;
-        let shard = self.dice.below(shards as u64) as usize;
-        let name = if sharded {
-            format!("all{}", self.dice.below(2))
+        let (name, place) = if sharded {
+            let which = self.dice.below(SHARED) as usize;
+            (
+                shared(which),
+                Place {
+                    sharded,
+                    primary: which % shards,
+                },
+            )
         } else {
-            format!("own{shard}.{}", self.dice.below(2))
+            let primary = self.dice.below(shards as u64) as usize;
+            (own(primary, self.dice.below(2)), Place { sharded, primary })
         };
-        if self.ddl.iter().any(|ddl| ddl.name == name) {
+        if self.is_under_way(&name) {
             return;
         }
         if let Some((uuid, holders)) = self.holders(&name) {
@@ -77,50 +97,60 @@ impl World {
             if !self.sources[holders[0]].drop_collection(uuid) {
                 return;
             }
-            self.later(&holders[1..], uuid, &name, false);
+            self.later(&holders[1..], uuid, &name, Change::Drop);
             if 1 < holders.len() || self.dice.below(2) == 0 {
                 return;
             }
         }
-        let on = if sharded {
-            self.some_shards()
+        self.source_create(&name, place);
+    }
+
+    pub(super) fn source_create(&mut self, name: &str, place: Place) {
+        let on = if place.sharded {
+            self.some_shards(place.primary)
         } else {
-            vec![shard]
+            vec![place.primary]
         };
         self.gossip(on[0]);
         self.uuids += 1;
         let uuid = Uuid::from_bytes(self.uuids.to_le_bytes());
-        self.sources[on[0]].create(uuid, &name, &mut self.dice);
-        self.later(&on[1..], uuid, &name, true);
+        self.sources[on[0]].create(uuid, name, place, &mut self.dice);
+        self.later(&on[1..], uuid, name, Change::Create(place));
+    }
+
+    /// Some shard has yet to do something about this name.
+    pub(super) fn is_under_way(&self, name: &str) -> bool {
+        let is_its = |ddl: &Ddl| {
+            ddl.name == name || matches!(&ddl.change, Change::Rename { to } if to == name)
+        };
+        self.ddl.iter().any(is_its)
     }
 
     /// The collection of that name, and the shards that have it.
-    fn holders(&self, name: &str) -> Option<(Uuid, Vec<usize>)> {
-        let held = |source: &Source| {
-            let mut alive = source.collections.iter().filter(|(_, c)| c.alive);
-            alive.find(|(_, c)| c.name == name).map(|(uuid, _)| *uuid)
-        };
-        let uuid = self.sources.iter().find_map(held)?;
+    pub(super) fn holders(&self, name: &str) -> Option<(Uuid, Vec<usize>)> {
+        let uuid = self.sources.iter().find_map(|source| source.called(name))?;
         let holders = 0..self.sources.len();
         let holders = holders.filter(|shard| self.sources[*shard].has(&uuid));
         Some((uuid, holders.collect()))
     }
 
-    /// All shards, or all but one of three: a collection has chunks where it has some.
-    fn some_shards(&mut self) -> Vec<usize> {
+    /// All shards, or all but one of three, which is not the primary: a collection has chunks
+    /// where it has some.
+    fn some_shards(&mut self, primary: usize) -> Vec<usize> {
         let mut shards: Vec<usize> = (0..self.sources.len()).collect();
         if 2 < shards.len() && self.dice.below(2) == 0 {
-            shards.remove(self.dice.below(shards.len() as u64) as usize);
+            let without = self.dice.below(shards.len() as u64) as usize;
+            shards.retain(|shard| *shard != without || *shard == primary);
         }
         shards
     }
 
-    fn later(&mut self, shards: &[usize], uuid: Uuid, name: &str, create: bool) {
+    pub(super) fn later(&mut self, shards: &[usize], uuid: Uuid, name: &str, change: Change) {
         let ddl = shards.iter().map(|shard| Ddl {
             shard: *shard,
             uuid,
             name: name.to_owned(),
-            create,
+            change: change.clone(),
         });
         self.ddl.extend(ddl);
     }

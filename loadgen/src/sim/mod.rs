@@ -7,7 +7,7 @@
 //!
 //! **The engine's own**: gate, horizon, inboxes, compiler, doubts, ledger, pins, the order
 //! of checkpoints and of their writes, what is settled, restored and resumed, when a
-//! collection is made, dropped and forgotten across pairs, which commands a flush becomes,
+//! collection is made, renamed, dropped and forgotten across pairs, what it is called, which commands a flush becomes,
 //! and the bytes of each.
 //!
 //! **By hand**, because the engine's is async: a fault there is not found here.
@@ -19,10 +19,11 @@
 //! | `natural` | `natural`, `buckets`, `sorted_run` | bounds of memory, which bucket is next, cursors that break amid a reply |
 //! | `lane`, `flush`, `sent` | `lane`, `bulk`, `at_once` | documents with a name twice, several collections in one transaction |
 //! | `exact`, `reread` | `doubtful`, `reread`, `index` | giving up, indexes but one unique, `drop_stale` |
-//! | `chore` | `ddl` | sharding, a source that is rolled back, views, renames |
-//! | `coordinator` | `control::across::ddl` | databases that are in the way, answers that are lost |
+//! | `ddl`, `chore` | `ddl` | a source that is rolled back, views, options |
+//! | `coordinator` | `control::across::ddl` | databases that are in the way, answers that are lost; no new command waits for a rename |
 //! | `store` | `state` | |
-//! | `begin`, `resume` | `setup`, `resume`, `emptying` | whole collections that are copied again |
+//! | `plan` | `layout::prepare` | what is being made while it is listed |
+//! | `begin`, `resume` | `attempt::start`, `resume`, `emptying` | whole collections that are copied again |
 //!
 //! A target refuses more than a server would: what it refuses is drawn by what the document
 //! was and is to be, whole documents too.
@@ -36,6 +37,7 @@ mod checks;
 mod chore;
 mod command;
 mod coordinator;
+mod ddl;
 mod end;
 mod exact;
 mod faults;
@@ -45,6 +47,8 @@ mod lane;
 mod load;
 mod natural;
 mod pair;
+mod plan;
+mod renames;
 mod replay;
 mod reread;
 mod resume;

@@ -242,6 +242,10 @@ impl Natural {
         pair.gate.end_reads(&self.unit.tracked.uuid, &ended);
     }
 
+    pub(super) fn sent(&self) -> impl Iterator<Item = &Sent> {
+        self.writing.iter().flat_map(|writing| &writing.sent)
+    }
+
     /// What nobody waits for any more, when its attempt ends.
     pub(super) fn into_sent(self) -> Vec<Sent> {
         let sent = self.writing.into_iter().map(|writing| writing.sent);

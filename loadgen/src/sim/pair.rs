@@ -5,7 +5,6 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
-use std::sync::Arc;
 
 use bson::Uuid;
 use futures_util::FutureExt;
@@ -13,12 +12,12 @@ use shardlift::bson::identity::IdKey;
 use shardlift::bson::value::Value;
 use shardlift::cluster::catalog::Namespace;
 use shardlift::pair::budget::Share;
-use shardlift::pair::collection::{Tracked, Traits};
 use shardlift::pair::gate::{Gate, Place, Verdict};
 use shardlift::pair::op::{OpKind, OpRef};
 use shardlift::pair::origin::Origin;
 use shardlift::pair::restore::{Now, restore};
 use shardlift::position::Position;
+use shardlift::scope::Scope;
 use shardlift::state::{PairState, UnitState};
 
 use crate::layout::dice::Dice;
@@ -91,7 +90,7 @@ pub(super) struct Pair {
     share: Share,
     /// Of what is read again from the spool.
     replayed: Share,
-    catalog_position: Position,
+    pub(super) catalog_position: Position,
     /// The source's newest entry as the attempt began.
     newest_at_start: Position,
     trace: bool,
@@ -147,6 +146,7 @@ impl Pair {
             let now = Now {
                 shard: index,
                 shard_name: "simulated",
+                scope: &Scope::default(),
                 clock: newest,
                 gone: !collection.dead && !source.has(&collection.uuid),
             };
@@ -211,8 +211,9 @@ impl Pair {
                 }
                 self.inside = None;
             }
-            Event::Create(uuid) => self.create(*uuid, source, position),
+            Event::Create(uuid, name) => self.create(*uuid, name, source, position),
             Event::Drop(uuid) => self.drop_collection(*uuid, position),
+            Event::Rename(renamed) => self.rename(renamed, position)?,
             Event::Noop | Event::Part(_) => {}
         }
         self.gate.pass(entry.mark);
@@ -257,36 +258,6 @@ impl Pair {
         }
     }
 
-    /// As `DdlSink::create`.
-    fn create(&mut self, uuid: Uuid, source: &Source, position: Position) {
-        if self.gate.tracked(&uuid).is_some() {
-            return;
-        }
-        let collection = &source.collections[&uuid];
-        let traits = Traits {
-            collated: collection.collated,
-            ..Traits::default()
-        };
-        let tracked = Arc::new(Tracked::new(uuid, namespace(&collection.name), traits));
-        self.gate.admit_new(tracked.clone());
-        let pin = self.gate.pin(position);
-        self.chores
-            .push(Chore::new(tracked.clone(), Some(pin), Work::Create));
-        // Its index is in an entry of its own, which the model leaves out.
-        if collection.unique {
-            self.build(tracked);
-        }
-    }
-
-    /// As `DdlSink::drop_collection`.
-    fn drop_collection(&mut self, uuid: Uuid, position: Position) {
-        let Some(tracked) = self.gate.kill(&uuid) else {
-            return;
-        };
-        let pin = self.gate.pin(position);
-        self.chores.push(Chore::new(tracked, Some(pin), Work::Drop));
-    }
-
     pub(super) fn note(&self, what: impl FnOnce() -> String) {
         if self.trace {
             println!("        pair {}: {}", self.index, what());
@@ -328,6 +299,14 @@ impl Pair {
         let scans = self.scans.iter().filter_map(Scan::wait);
         let chores = self.chores.iter().filter_map(Chore::wait);
         scans.chain(chores).chain(self.rounds.wait()).collect()
+    }
+
+    /// A command on this collection is under way, but for one of its chores, which come one
+    /// after the other.
+    pub(super) fn is_writing_to(&self, uuid: &Uuid) -> bool {
+        let lanes = self.lanes.iter().flat_map(Lane::sent);
+        let mut sent = lanes.chain(self.scans.iter().flat_map(Scan::sent));
+        sent.any(|sent| sent.collection.uuid == *uuid)
     }
 
     /// A command is under way, or a majority write.

@@ -132,7 +132,7 @@ impl Reread {
             .map(body::key_of)
             .map(|key| (key, shown.get(&key).copied()))
             .collect();
-        let command = Command::exact(tracked.target_uuid(), &documents);
+        let command = Command::exact(tracked, &documents);
         pair.note(|| {
             let ns = &tracked.ns();
             format!("documents of {ns} are read again at {position}: {documents:?}")

@@ -76,12 +76,12 @@ impl World {
         self.write(which, StoreWrite::Forget(wiping));
     }
 
-    fn write(&mut self, which: usize, write: StoreWrite) {
+    pub(super) fn write(&mut self, which: usize, write: StoreWrite) {
         self.targets[which].store(write);
         self.targets[which].commit_all();
     }
 
-    fn is_killed(&mut self) -> bool {
+    pub(super) fn is_killed(&mut self) -> bool {
         0 < self.fault_steps && self.dice.below(KILLED) == 0
     }
 }

@@ -174,6 +174,14 @@ impl Scan {
         }
     }
 
+    pub(super) fn sent(&self) -> Vec<&Sent> {
+        match self {
+            Scan::Reading { sent, .. } => sent.iter().collect(),
+            Scan::Natural(natural) => natural.sent().collect(),
+            _ => Vec::new(),
+        }
+    }
+
     fn reading(unit: Unit, started: gate::Started) -> Scan {
         let fence = started.fence;
         if unit.tracked.order == ScanOrder::Natural {

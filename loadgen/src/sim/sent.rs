@@ -52,7 +52,7 @@ impl Sent {
                 self.command.writes.clear();
                 if !self.collection.is_dead() {
                     return wrong(format!(
-                        "a write to {}, which the target no longer has",
+                        "a write to {}, which the target has no longer, or by another name",
                         self.collection.ns()
                     ));
                 }

@@ -30,6 +30,7 @@ pub(super) struct Source {
 #[derive(Debug)]
 pub(super) struct Collection {
     pub(super) name: String,
+    pub(super) place: Place,
     /// Has a collation of its own: one unit, one lane, op order.
     pub(super) collated: bool,
     /// `_id`s come in several spellings.
@@ -39,6 +40,15 @@ pub(super) struct Collection {
     pub(super) alive: bool,
     /// Per document its versions, oldest first.
     versions: BTreeMap<Key, Vec<Version>>,
+}
+
+/// Where a collection may have documents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    /// On several shards.
+    pub(super) sharded: bool,
+    /// The primary shard of its database, which has it in any case.
+    pub(super) primary: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -67,8 +77,19 @@ pub(super) enum Event {
     Part(Vec<Change>),
     /// Indexes into the log of its parts, first to last.
     Commit(Vec<usize>),
-    Create(Uuid),
+    /// By this name.
+    Create(Uuid, String),
     Drop(Uuid),
+    Rename(Renamed),
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Renamed {
+    pub(super) uuid: Uuid,
+    pub(super) from: String,
+    pub(super) to: String,
+    /// What had the name on this shard.
+    pub(super) dropped: Option<Uuid>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -142,14 +163,15 @@ impl Source {
         self.heard = position.raw();
     }
 
-    pub(super) fn create(&mut self, uuid: Uuid, name: &str, dice: &mut Dice) {
+    pub(super) fn create(&mut self, uuid: Uuid, name: &str, place: Place, dice: &mut Dice) {
         let (collated, spelled) = (dice.below(8) == 0, dice.below(2) == 0);
         let unique = dice.below(3) == 0;
         let name = name.to_owned();
         self.collections.insert(
             uuid,
             Collection {
-                name,
+                name: name.clone(),
+                place,
                 collated,
                 spelled,
                 unique,
@@ -157,23 +179,59 @@ impl Source {
                 versions: BTreeMap::new(),
             },
         );
-        self.append(Event::Create(uuid));
+        self.append(Event::Create(uuid, name));
     }
 
     /// False while a prepared transaction has documents of it.
     pub(super) fn drop_collection(&mut self, uuid: Uuid) -> bool {
-        let locked = self
-            .prepared
-            .iter()
-            .any(|p| p.locked.iter().any(|(of, _)| *of == uuid));
-        if !locked {
-            self.collections
-                .get_mut(&uuid)
-                .expect("only known ones are dropped")
-                .alive = false;
+        let is_free = !self.is_locked(&uuid);
+        if is_free {
+            self.end(uuid);
             self.append(Event::Drop(uuid));
         }
-        !locked
+        is_free
+    }
+
+    /// Drops what has the name here. False while a prepared transaction has documents of
+    /// either.
+    pub(super) fn rename(&mut self, uuid: Uuid, to: &str) -> bool {
+        let dropped = self.called(to);
+        if self.is_locked(&uuid) || dropped.is_some_and(|dropped| self.is_locked(&dropped)) {
+            return false;
+        }
+        dropped.into_iter().for_each(|dropped| self.end(dropped));
+        let renamed = self.collections.get_mut(&uuid);
+        let name = &mut renamed.expect("only known ones are renamed").name;
+        let from = std::mem::replace(name, to.to_owned());
+        let to = to.to_owned();
+        self.append(Event::Rename(Renamed {
+            uuid,
+            from,
+            to,
+            dropped,
+        }));
+        true
+    }
+
+    /// The collection that has this name.
+    pub(super) fn called(&self, name: &str) -> Option<Uuid> {
+        let mut alive = self.alive();
+        alive.find(|(_, c)| c.name == name).map(|(uuid, _)| *uuid)
+    }
+
+    pub(super) fn alive(&self) -> impl Iterator<Item = (&Uuid, &Collection)> {
+        self.collections.iter().filter(|(_, c)| c.alive)
+    }
+
+    fn end(&mut self, uuid: Uuid) {
+        let ended = self.collections.get_mut(&uuid);
+        ended.expect("only known ones are dropped").alive = false;
+    }
+
+    /// A prepared transaction has documents of it.
+    fn is_locked(&self, uuid: &Uuid) -> bool {
+        let mut locked = self.prepared.iter().flat_map(|p| &p.locked);
+        locked.any(|(of, _)| of == uuid)
     }
 
     pub(super) fn has(&self, uuid: &Uuid) -> bool {

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use bson::Uuid;
+use shardlift::cluster::catalog::Namespace;
 use shardlift::position::{Mark, Position};
 use shardlift::state::{CollectionState, PairState, UnitState};
 
@@ -38,6 +39,10 @@ pub(super) enum StoreWrite {
     Forget(Vec<(Uuid, usize)>),
     Add(Box<CollectionState>),
     Kill(Uuid),
+    /// The name that it has on the target by now.
+    Name(Uuid, Namespace),
+    /// The same, since the rename at a position.
+    Renamed(Uuid, Namespace, Position),
     /// They are dead, and nothing meets them any more.
     Bury(Vec<Uuid>),
 }
@@ -136,11 +141,20 @@ impl Store {
                     collection.dead = true;
                 }
             }
+            StoreWrite::Name(uuid, ns) => self.name(uuid, ns, None),
+            StoreWrite::Renamed(uuid, ns, position) => self.name(uuid, ns, Some(*position)),
             StoreWrite::Bury(uuids) => {
                 self.units.retain(|(uuid, _), _| !uuids.contains(uuid));
                 self.collections
                     .retain(|uuid, c| !(c.dead && uuids.contains(uuid)));
             }
+        }
+    }
+
+    fn name(&mut self, uuid: &Uuid, ns: &Namespace, renamed_at: Option<Position>) {
+        if let Some(collection) = self.collections.get_mut(uuid) {
+            collection.ns = ns.clone();
+            collection.renamed_at = renamed_at.unwrap_or(collection.renamed_at);
         }
     }
 

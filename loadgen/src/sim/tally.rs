@@ -20,10 +20,12 @@ pub struct Tally {
     pub not_at_once: u64,
     /// Unique indexes that were built.
     pub unique: u64,
+    /// Renames that were made on the target.
+    pub renamed: u64,
 }
 
 impl Tally {
-    fn figures(&self) -> [(&'static str, u64); 8] {
+    fn figures(&self) -> [(&'static str, u64); 9] {
         [
             ("refused", self.refused),
             ("doubtful", self.doubtful),
@@ -33,6 +35,7 @@ impl Tally {
             ("at_once", self.at_once),
             ("not_at_once", self.not_at_once),
             ("unique", self.unique),
+            ("renamed", self.renamed),
         ]
     }
 
@@ -45,6 +48,7 @@ impl Tally {
         self.at_once += more.at_once;
         self.not_at_once += more.not_at_once;
         self.unique += more.unique;
+        self.renamed += more.renamed;
     }
 
     /// As members of a JSON object.

@@ -40,6 +40,8 @@ pub(super) struct State {
 /// A collection as the target has it.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Stored {
+    /// Commands must say it.
+    pub(super) name: String,
     pub(super) documents: BTreeMap<Key, Doc>,
     /// Has a unique, sparse index on the field `UNIQUE`.
     pub(super) unique: bool,
@@ -50,7 +52,8 @@ enum Effect {
     Document(Uuid, Key, Option<Doc>),
     /// All of it or nothing.
     Documents(Uuid, Vec<(Key, Option<Doc>)>),
-    Create(Uuid),
+    /// It has this name; it is made if it is not there.
+    Name(Uuid, String),
     Drop(Uuid),
     Unique(Uuid, bool),
     Store(StoreWrite),
@@ -84,8 +87,8 @@ impl Target {
         }
     }
 
-    pub(super) fn create(&mut self, uuid: Uuid) {
-        self.write(Effect::Create(uuid));
+    pub(super) fn name(&mut self, uuid: Uuid, name: &str) {
+        self.write(Effect::Name(uuid, name.to_owned()));
         self.commit_all();
     }
 
@@ -142,7 +145,7 @@ impl Target {
     }
 
     /// Runs one statement of a command, or all of them if it is a transaction. False if
-    /// its collection is gone.
+    /// its collection is gone, or has another name.
     pub(super) fn run(&mut self, command: &mut Command, dice: &mut Dice) -> bool {
         if command.at_once {
             return self.run_at_once(command);
@@ -153,7 +156,7 @@ impl Target {
             dice.below(command.writes.len() as u64) as usize
         };
         let write = command.writes.remove(next);
-        let Some(stored) = self.now.collections.get(&command.collection) else {
+        let Some(stored) = self.now.named(command) else {
             return false;
         };
         let there = stored.documents.get(&write.key).copied();
@@ -183,7 +186,7 @@ impl Target {
     /// All of it takes effect, or nothing: then one statement is said to be refused.
     fn run_at_once(&mut self, command: &mut Command) -> bool {
         let writes = std::mem::take(&mut command.writes);
-        let Some(stored) = self.now.collections.get(&command.collection) else {
+        let Some(stored) = self.now.named(command) else {
             return false;
         };
         // What the source has is taken by any server; what replay makes of it may not be.
@@ -259,6 +262,12 @@ impl Target {
 }
 
 impl State {
+    /// What a command is on, if it has the name that the command says.
+    fn named(&self, command: &Command) -> Option<&Stored> {
+        let stored = self.collections.get(&command.collection);
+        stored.filter(|stored| stored.name == command.name)
+    }
+
     fn apply(&mut self, effect: &Effect) {
         match effect {
             Effect::Document(uuid, key, doc) => {
@@ -273,7 +282,13 @@ impl State {
                         .for_each(|(key, doc)| stored.set(*key, *doc));
                 }
             }
-            Effect::Create(uuid) => drop(self.collections.entry(*uuid).or_default()),
+            Effect::Name(uuid, name) => {
+                self.collections
+                    .entry(*uuid)
+                    .or_default()
+                    .name
+                    .clone_from(name);
+            }
             Effect::Drop(uuid) => drop(self.collections.remove(uuid)),
             Effect::Unique(uuid, unique) => {
                 if let Some(stored) = self.collections.get_mut(uuid) {

@@ -3,17 +3,16 @@
 //!
 //! Virtual throughout: no clock, no thread, no server.
 
-use bson::{RawBson, Uuid};
-use shardlift::state::{CollectionState, PairState, ScanOrder, UnitState};
+use bson::Uuid;
+use shardlift::state::PairState;
 
 use crate::layout::dice::Dice;
-use crate::sim::chore::planned;
 use crate::sim::command::Command;
 use crate::sim::coordinator::{Coordinator, Order, Router};
 use crate::sim::pair::{Halt, Pair, Reach, Shape, Step, wrong};
 use crate::sim::scan::Scan;
-use crate::sim::source::{KEYS, Source};
-use crate::sim::store::{Store, StoreWrite};
+use crate::sim::source::{Place, Source};
+use crate::sim::store::StoreWrite;
 use crate::sim::tally::Tally;
 use crate::sim::target::Target;
 
@@ -55,7 +54,14 @@ pub(super) struct Ddl {
     pub(super) shard: usize,
     pub(super) uuid: Uuid,
     pub(super) name: String,
-    pub(super) create: bool,
+    pub(super) change: Change,
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Change {
+    Create(Place),
+    Drop,
+    Rename { to: String },
 }
 
 /// What a seed may take; one that takes more is stuck.
@@ -101,71 +107,6 @@ impl World {
         };
         world.plan();
         world
-    }
-
-    /// As `control::layout::prepare`: positions, then the catalog, then the layout, while
-    /// the source goes on.
-    fn plan(&mut self) {
-        for _ in 0..1 + self.dice.below(3) {
-            self.source_ddl();
-        }
-        (0..20 + self.dice.below(20)).for_each(|_| self.source_step());
-        let starts: Vec<_> = self
-            .sources
-            .iter()
-            .map(|s| s.log.last().expect("never empty").mark)
-            .collect();
-        (0..self.dice.below(6)).for_each(|_| self.source_step());
-        let mut router = Router::default();
-        let mut plans: Vec<Vec<CollectionState>> = Vec::new();
-        for index in 0..self.sources.len() {
-            let source = &self.sources[index];
-            let held = source.collections.iter().filter(|(_, c)| c.alive);
-            let held: Vec<_> = held
-                .map(|(uuid, c)| (*uuid, c.name.clone(), c.collated))
-                .collect();
-            plans.push(
-                held.into_iter()
-                    .map(|(uuid, name, collated)| {
-                        let target_uuid = router.create(&name);
-                        self.with_units(planned(uuid, &name, collated, index, target_uuid))
-                    })
-                    .collect(),
-            );
-        }
-        (0..self.dice.below(6)).for_each(|_| self.source_step());
-        for (index, plan) in plans.into_iter().enumerate() {
-            let store = Store::new(starts[index], self.sources[index].newest(), plan);
-            self.targets
-                .push(Target::new(store, self.shape.refuses, self.trace));
-        }
-        self.carry_out(&mut router).expect("a plan drops nothing");
-        self.process = Process::Down(router);
-    }
-
-    fn with_units(&mut self, state: CollectionState) -> CollectionState {
-        if !state.options.is_empty() {
-            return state;
-        }
-        if self.dice.below(3) == 0 {
-            let order = ScanOrder::Natural;
-            return CollectionState { order, ..state };
-        }
-        let mut bounds: Vec<i64> = (0..self.dice.below(4))
-            .map(|_| self.dice.below(KEYS) as i64)
-            .collect();
-        bounds.sort_unstable();
-        bounds.dedup();
-        let bound = |(i, bound): (usize, &i64)| match i % 2 {
-            0 => RawBson::Int32(*bound as i32),
-            _ => RawBson::Double(*bound as f64),
-        };
-        let bounds: Vec<RawBson> = bounds.iter().enumerate().map(bound).collect();
-        CollectionState {
-            units: vec![UnitState::Waiting; bounds.len() + 1],
-            bounds,
-            ..state
-        }
     }
 
     /// Runs until source and target are equal.
@@ -245,10 +186,12 @@ impl World {
         let which = self.dice.below(pairs.len() as u64) as usize;
         coordinator.under_way = self.ddl.iter().map(|ddl| ddl.uuid).collect();
         let stepped = self.pair_step(&mut coordinator, &mut pairs[which], which);
-        if self.dice.below(TURN_STEPS) == 0 {
-            coordinator.turn(&mut self.dice);
-        }
-        let carried_out = self.carry_out(&mut coordinator.router);
+        let turned = if self.dice.below(TURN_STEPS) == 0 {
+            coordinator.turn(&mut self.dice, &pairs)
+        } else {
+            Ok(())
+        };
+        let carried_out = turned.and_then(|()| self.carry_out(&mut coordinator.router));
         self.forget(&mut coordinator, &mut pairs);
         let end = stepped
             .and(carried_out)
@@ -320,14 +263,19 @@ impl World {
 
     pub(super) fn carry_out(&mut self, router: &mut Router) -> Step {
         for order in std::mem::take(&mut router.orders) {
+            if let Order::Rename(..) = &order {
+                self.targets[0].tally.renamed += 1;
+            }
             for target in &mut self.targets {
-                match order {
-                    Order::Create(uuid) => target.create(uuid),
-                    Order::Drop(uuid) => target.drop_collection(uuid),
-                    Order::DropEmpty(uuid) if target.holds_documents(uuid) => {
+                match &order {
+                    Order::Create(uuid, name) | Order::Rename(uuid, name) => {
+                        target.name(*uuid, name)
+                    }
+                    Order::Drop(uuid) => target.drop_collection(*uuid),
+                    Order::DropEmpty(uuid) if target.holds_documents(*uuid) => {
                         return wrong(format!("{uuid} holds documents, and belongs to no one"));
                     }
-                    Order::DropEmpty(uuid) => target.drop_collection(uuid),
+                    Order::DropEmpty(uuid) => target.drop_collection(*uuid),
                 }
             }
         }

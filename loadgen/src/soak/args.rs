@@ -17,8 +17,8 @@ use crate::operator::Deed;
 /// the source, keeps writing to it, and runs `shardlift migrate`, which is
 /// started again whenever it was killed, stopped or parked. A seeded clock makes
 /// primaries step down, kills, freezes and cuts off members (never a majority of
-/// a set), and kills the engine. Then all faults end, the engine catches up, the
-/// writes stop, `shardlift cutover` runs, and both sides are compared.
+/// a set), restarts routers, and kills the engine. Then all faults end, the engine
+/// catches up, the writes stop, `shardlift cutover` runs, and both sides are compared.
 ///
 /// With --operators somebody else works on both deployments too. Where shardlift
 /// rightly refuses to go on (a chunk moved, a view was made), what its error says is

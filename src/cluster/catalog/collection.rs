@@ -7,7 +7,8 @@ use std::fmt;
 use bson::oid::ObjectId;
 use bson::{RawDocumentBuf, Timestamp, Uuid};
 
-use crate::scope::BUCKETS;
+use crate::error::{Error, Kind, Result};
+use crate::scope::{BUCKETS, Scope};
 
 /// A full name, `db.collection`. The collection part may hold dots.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -17,6 +18,23 @@ pub struct Namespace {
 }
 
 impl Namespace {
+    /// The run's name of what is `db.coll` on the side of this scope.
+    ///
+    /// # Errors
+    /// `Refused` if that is the name of another.
+    pub fn named(scope: &Scope, db: &str, coll: &str) -> Result<Namespace> {
+        let named = scope.named(db, coll);
+        named
+            .map(|(db, coll)| Namespace { db, coll })
+            .ok_or_else(|| taken(scope, db, coll))
+    }
+
+    /// The own name, on the side of this scope, of what the run calls so.
+    pub fn own(&self, scope: &Scope) -> Namespace {
+        let (db, coll) = scope.own(&self.db, &self.coll);
+        Namespace { db, coll }
+    }
+
     /// The time series whose buckets this is; None for any other collection.
     pub fn time_series(&self) -> Option<Namespace> {
         let coll = self.coll.strip_prefix(BUCKETS)?.to_owned();
@@ -38,6 +56,16 @@ impl Namespace {
     }
 }
 
+fn taken(scope: &Scope, db: &str, coll: &str) -> Error {
+    let found = format!(
+        "{db}.{coll} of the source has a name that another is to have on the target ({})",
+        scope.renames()
+    );
+    Error::new(Kind::Refused, found).remedy(
+        "leave it out by --exclude, give it another name by --rename, or rename it on the source; then start over with `shardlift migrate --restart` if the run was begun",
+    )
+}
+
 impl fmt::Display for Namespace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.db, self.coll)
@@ -50,6 +78,14 @@ pub struct Catalog {
     pub collections: Vec<Collection>,
     /// Zones each shard is in, as `Deployment::shards`.
     pub shard_zones: Vec<Vec<String>>,
+}
+
+/// A catalog, and what could not be named in it.
+#[derive(Debug)]
+pub struct Named {
+    pub catalog: Catalog,
+    /// Databases, collections and views whose names are not UTF-8, in words.
+    pub unnamed: Vec<String>,
 }
 
 #[derive(Debug, Clone)]

@@ -5,11 +5,12 @@
 //!
 //! Reads only. Knows nothing about sharding, nor about what should be there.
 
-use bson::{Bson, RawBsonRef, RawDocument, RawDocumentBuf, Uuid, rawdoc};
+use bson::{RawBsonRef, RawDocument, RawDocumentBuf, Uuid, rawdoc};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use crate::cluster::catalog::listing;
-use crate::cluster::catalog::{CollectionKind, Namespace, READ_CONCURRENCY};
+use crate::cluster::catalog::{
+    CollectionKind, Namespace, READ_CONCURRENCY, listing, named, rewritten,
+};
 use crate::cluster::deployment::Shard;
 use crate::cluster::retry::answered;
 use crate::codes;
@@ -79,19 +80,18 @@ async fn at_once(shard: &Shard) -> Result<Vec<Stored>> {
 
 /// None if it is not in the scope.
 fn of_row(scope: &Scope, row: &RawDocument) -> Result<Option<Stored>> {
-    let ns = Namespace {
-        db: row.get_str("db")?.to_owned(),
-        coll: listing::name(row.get_str("db")?, row)?,
-    };
-    if !scope.has(&ns.db, &ns.coll) {
+    let db = row.get_str("db")?;
+    let coll = listing::name(db, row)?;
+    if !scope.has(db, &coll) {
         return Ok(None);
     }
+    let ns = Namespace::named(scope, db, &coll)?;
     let kind = listing::kind_of(row);
     let Ok(metadata) = row.get_document("md") else {
         let options = match kind {
             // Those of its buckets. The view of them is written otherwise by each release.
             CollectionKind::TimeSeries => RawDocumentBuf::new(),
-            _ => listing::only(row, &OPTIONS_OF_VIEWS),
+            _ => rewritten::options(scope, db, &ns, &listing::only(row, &OPTIONS_OF_VIEWS))?,
         };
         return Ok(Some(Stored {
             ns,
@@ -132,10 +132,9 @@ fn finished(indexes: &bson::RawArray) -> Result<Vec<RawDocumentBuf>> {
 }
 
 async fn one_by_one(shard: &Shard) -> Result<Vec<Stored>> {
-    let client = &shard.client;
-    let databases = listing::databases(shard).await?;
+    let databases = listing::databases(shard, None).await?;
     let listed = databases.into_iter().map(|database| async move {
-        let listed = listing::collections(shard, &database.name, None).await?;
+        let listed = named::collections(shard, &database.name, None).await?;
         Ok::<_, Error>(
             listed
                 .into_iter()
@@ -148,26 +147,24 @@ async fn one_by_one(shard: &Shard) -> Result<Vec<Stored>> {
         .try_collect()
         .await?;
     let stored = listed.into_iter().flatten().map(|(db, listed)| async move {
+        let ns = Namespace {
+            db,
+            coll: listed.name,
+        };
         let indexes = match listed.kind {
-            CollectionKind::Plain => {
-                listing::listed_indexes(client, &db, Bson::from(listed.name.as_str())).await?
-            }
-            CollectionKind::View | CollectionKind::TimeSeries => None,
+            CollectionKind::Plain => listing::indexes(shard, &ns).await?,
+            CollectionKind::View | CollectionKind::TimeSeries => Vec::new(),
         };
         let options = match listed.kind {
             CollectionKind::TimeSeries => RawDocumentBuf::new(),
             _ => listing::without(&listed.options, &["idIndex"]),
-        };
-        let ns = Namespace {
-            db,
-            coll: listed.name,
         };
         Ok(Stored {
             ns,
             kind: listed.kind,
             uuid: listed.uuid,
             options,
-            indexes: listing::finished(indexes.unwrap_or_default()),
+            indexes,
         })
     });
     stream::iter(stored)

@@ -2,12 +2,13 @@
 //!
 //! Knows nothing about sharding.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::BTreeSet;
 use std::fmt;
 
 use bson::{Bson, Document, RawDocument, RawDocumentBuf, Uuid, doc};
 use futures_util::TryStreamExt;
 use mongodb::Client;
+use parking_lot::Mutex;
 
 use crate::bson::element::{document, elements, elements_of, field, string};
 use crate::cluster::catalog::{CollectionKind, Database, Namespace, index};
@@ -23,34 +24,42 @@ const ID_INDEX_VERSION: i32 = 2;
 /// One line of `listCollections`.
 #[derive(Debug)]
 pub(super) struct Listed {
+    /// Without the database.
     pub(super) name: String,
     pub(super) kind: CollectionKind,
     pub(super) uuid: Option<Uuid>,
     pub(super) options: RawDocumentBuf,
 }
 
-/// Databases of a replica set that may be in its scope, by name.
-pub(super) async fn databases(shard: &Shard) -> Result<Vec<Database>> {
+/// Names that are not UTF-8, in words. Whoever gives none wants an error for the first.
+pub(super) type Unnamed = Mutex<BTreeSet<String>>;
+
+/// Databases of a replica set that may be in its scope, by the run's names.
+pub(super) async fn databases(shard: &Shard, unnamed: Option<&Unnamed>) -> Result<Vec<Database>> {
     let client = &shard.client;
     let named = answered("the server", async {
         Ok(client.list_database_names().await?)
     })
     .await;
-    let mut names = match named {
-        Ok(names) => names,
-        Err(e) if e.kind == Kind::Transient => return Err(e),
-        Err(e) => return Err(unreadable(client).await.unwrap_or(e)),
+    let mut names = match (named, unnamed) {
+        (Ok(names), _) => names,
+        (Err(e), _) if e.kind == Kind::Transient => return Err(e),
+        // The driver does not say which name it cannot read.
+        (Err(e), unnamed) => readable(client, unnamed).await.unwrap_or(Err(e))?,
     };
     names.retain(|name| shard.scope.may_have_in(name));
-    names.sort();
+    let names = names
+        .iter()
+        .flat_map(|name| shard.scope.databases_named(name));
+    let names: BTreeSet<String> = names.collect();
     Ok(names
         .into_iter()
         .map(|name| Database { name, primary: 0 })
         .collect())
 }
 
-/// The driver does not say which name it cannot read.
-async fn unreadable(client: &Client) -> Option<Error> {
+/// Names of the databases that can be read. None if the server does not list them so.
+async fn readable(client: &Client, unnamed: Option<&Unnamed>) -> Option<Result<Vec<String>>> {
     let all = doc! {"aggregate": 1, "pipeline": [{"$listCatalog": {}}, {"$project": {"db": 1}}], "cursor": {}};
     let rows = async {
         let cursor = client.database("admin").run_cursor_command(all).await?;
@@ -60,60 +69,51 @@ async fn unreadable(client: &Client) -> Option<Error> {
             .await?)
     };
     let rows = answered("the server", rows).await.ok()?;
-    rows.iter()
-        .find_map(|row| text("a database", row, "db").err())
+    let names = rows.iter().map(|row| text("a database", row, "db"));
+    let names: Result<Vec<Option<String>>> = names.map(|name| noted(name, unnamed)).collect();
+    let unique = |names: Vec<Option<String>>| {
+        let names: BTreeSet<String> = names.into_iter().flatten().collect();
+        names.into_iter().collect()
+    };
+    Some(names.map(unique))
 }
 
-/// UUIDs of collections of these databases, as one shard knows them.
-pub async fn local_uuids(
-    shard: &Shard,
-    databases: impl IntoIterator<Item = &str>,
-) -> Result<HashSet<Uuid>> {
-    Ok(local_names(shard, databases).await?.into_keys().collect())
-}
-
-/// Names of collections of these databases, as one shard knows them, by UUID.
-pub async fn local_names(
-    shard: &Shard,
-    databases: impl IntoIterator<Item = &str>,
-) -> Result<HashMap<Uuid, Namespace>> {
-    let mut names = HashMap::new();
-    for database in databases {
-        for listed in collections(shard, database, None).await? {
-            let ns = Namespace {
-                db: database.to_owned(),
-                coll: listed.name,
-            };
-            names.extend(listed.uuid.map(|uuid| (uuid, ns)));
+/// None for what has no name that is UTF-8, once that is noted.
+fn noted<T>(parsed: Result<T>, unnamed: Option<&Unnamed>) -> Result<Option<T>> {
+    match (parsed, unnamed) {
+        (Err(e), Some(unnamed)) if e.kind == Kind::Refused => {
+            unnamed.lock().insert(e.message);
+            Ok(None)
         }
+        (parsed, _) => parsed.map(Some),
     }
-    Ok(names)
 }
 
-/// Collections and views of a database (or the one named `only`) on one shard.
-pub(super) async fn collections(
-    shard: &Shard,
-    db: &str,
-    only: Option<&str>,
-) -> Result<Vec<Listed>> {
-    collections_in(&shard.scope, &shard.client, db, only).await
-}
-
+/// Collections and views of database `db`, by the server's own names. `unnamed`: what has no
+/// name that is UTF-8 is left out, and noted there.
 pub(super) async fn collections_in(
     scope: &Scope,
     client: &Client,
-    db: &str,
-    only: Option<&str>,
+    (db, only): (&str, Option<&str>),
+    unnamed: Option<&Unnamed>,
 ) -> Result<Vec<Listed>> {
     let mut command = doc! {"listCollections": 1};
     if let Some(name) = only {
         command.insert("filter", doc! {"name": name});
     }
-    let listed = listed(client, db, command).await?.into_iter();
+    let lines = lines(client, db, command).await?;
+    let listed = lines.iter().map(|line| noted(parse(db, line), unnamed));
+    let listed: Vec<Option<Listed>> = listed.collect::<Result<_>>()?;
+    let listed = listed.into_iter().flatten();
     Ok(listed.filter(|l| scope.has(db, &l.name)).collect())
 }
 
 async fn listed(client: &Client, db: &str, command: Document) -> Result<Vec<Listed>> {
+    let lines = lines(client, db, command).await?;
+    lines.iter().map(|line| parse(db, line)).collect()
+}
+
+async fn lines(client: &Client, db: &str, command: Document) -> Result<Vec<RawDocumentBuf>> {
     let lines = async {
         let cursor = client.database(db).run_cursor_command(command).await?;
         Ok(cursor
@@ -121,32 +121,20 @@ async fn listed(client: &Client, db: &str, command: Document) -> Result<Vec<List
             .try_collect::<Vec<RawDocumentBuf>>()
             .await?)
     };
-    let lines = answered("listing collections", lines).await?;
-    lines.iter().map(|line| parse(db, line)).collect()
+    answered("listing collections", lines).await
 }
 
-/// Options of the collection with this UUID, whatever its name; None if there is none.
+/// Options of the collection with this UUID, whatever its name; None if there is none. `db`:
+/// the server's own.
 pub async fn options_of(client: &Client, db: &str, uuid: Uuid) -> Result<Option<RawDocumentBuf>> {
     Ok(of_uuid(client, db, uuid)
         .await?
         .map(|listed| listed.options))
 }
 
-/// Name of the collection with this UUID; None if there is none.
+/// Name of the collection with this UUID; None if there is none. The server's own, as `db`.
 pub async fn name_of(client: &Client, db: &str, uuid: Uuid) -> Result<Option<String>> {
     Ok(of_uuid(client, db, uuid).await?.map(|listed| listed.name))
-}
-
-/// What the shard calls the collection now, as likely as not by `ns`; None if it is gone.
-pub async fn called_now(shard: &Shard, ns: &Namespace, uuid: Uuid) -> Result<Option<Namespace>> {
-    // One that is listed by its name is found at once, whatever else its database holds.
-    let listed = collections(shard, &ns.db, Some(&ns.coll)).await?;
-    if listed.iter().any(|listed| listed.uuid == Some(uuid)) {
-        return Ok(Some(ns.clone()));
-    }
-    let coll = name_of(&shard.client, &ns.db, uuid).await?;
-    let db = ns.db.clone();
-    Ok(coll.map(|coll| Namespace { db, coll }))
 }
 
 async fn of_uuid(client: &Client, db: &str, uuid: Uuid) -> Result<Option<Listed>> {
@@ -237,11 +225,13 @@ pub(super) fn text(of: impl fmt::Display, line: &RawDocument, place: &str) -> Re
 /// shard, addressed by name; empty if the collection is not there. Indexes
 /// still being built are left out: their commit is still to come in the oplog.
 pub async fn indexes(shard: &Shard, ns: &Namespace) -> Result<Vec<RawDocumentBuf>> {
-    let listed = listed_indexes(&shard.client, &ns.db, Bson::from(ns.coll.as_str())).await?;
+    let ns = ns.own(&shard.scope);
+    let listed = listed_indexes(&shard.client, &ns.db, Bson::from(ns.coll)).await?;
     Ok(finished(listed.unwrap_or_default()))
 }
 
-/// Like `indexes`, addressed by UUID, so never those of a namesake. None if the shard
+/// Like `indexes`, addressed by UUID, so never those of a namesake, in the shard's own
+/// database `db`. None if the shard
 /// does not list the collection now: a drop shows before a majority has it, and may still
 /// be rolled back.
 pub async fn indexes_of(

@@ -5,21 +5,25 @@
 //! sharding from the config server (`sharding`); here they are put together.
 //! Reads only.
 
+pub mod capped;
 pub mod collection;
 pub mod contents;
+mod homes;
 pub mod index;
 pub mod left_behind;
 pub(crate) mod listing;
+mod named;
+mod rewritten;
 pub mod sharding;
 pub mod versions;
 
 pub use collection::{
-    Catalog, Chunk, Collection, CollectionKind, Database, MapVersion, Namespace, Sharded, Zone,
+    Catalog, Chunk, Collection, CollectionKind, Database, MapVersion, Named, Namespace, Sharded,
+    Zone,
 };
-pub use listing::{
-    called_now, indexes, indexes_and_builds_of, indexes_of, local_names, local_uuids, name_of,
-    options_of,
-};
+pub use listing::{indexes, indexes_and_builds_of, indexes_of, name_of, options_of};
+pub use named::{called_now, local_names, local_uuids};
+pub use sharding::{all_zones, zones_of};
 
 use std::collections::HashMap;
 use std::fmt;
@@ -55,7 +59,18 @@ const READ_CONCURRENCY: usize = 16;
 /// # Errors
 /// `Transient` if databases or collections keep changing while it is read.
 pub async fn read(deployment: &Deployment) -> Result<Catalog> {
-    while_it_changes(|| read_once(deployment)).await
+    while_it_changes(|| read_once(deployment, None)).await
+}
+
+/// Like `read`, but what has a name that is not UTF-8 is left out, and told.
+pub async fn read_named(deployment: &Deployment) -> Result<Named> {
+    let read = || async {
+        let unnamed = listing::Unnamed::default();
+        let catalog = read_once(deployment, Some(&unnamed)).await?;
+        let unnamed = unnamed.into_inner().into_iter().collect();
+        Ok(Named { catalog, unnamed })
+    };
+    while_it_changes(read).await
 }
 
 /// Reads one collection by name, as a pair needs it for DDL on the fly. None if
@@ -69,7 +84,7 @@ pub async fn views(deployment: &Deployment, db: &str) -> Result<Vec<Collection>>
     let Some(primary) = primary_of(deployment, db).await? else {
         return Ok(Vec::new());
     };
-    let listed = listing::collections(&deployment.shards[primary], db, None).await?;
+    let listed = named::collections(&deployment.shards[primary], db, None).await?;
     let views = listed
         .into_iter()
         .filter(|l| l.kind == CollectionKind::View);
@@ -90,11 +105,12 @@ pub async fn views(deployment: &Deployment, db: &str) -> Result<Vec<Collection>>
 
 /// UUID of a collection as one shard knows it (`listCollections` there).
 pub async fn local_uuid(shard: &Shard, ns: &Namespace) -> Result<Option<Uuid>> {
-    let listed = listing::collections(shard, &ns.db, Some(&ns.coll)).await?;
+    let listed = named::collections(shard, &ns.db, Some(&ns.coll)).await?;
     Ok(listed.into_iter().find_map(|l| l.uuid))
 }
 
-/// A shard knows no collection with this UUID, under any name, by what a majority has.
+/// A shard knows no collection with this UUID, under any name, by what a majority has. `db`:
+/// the server's own.
 pub async fn is_gone(shard: &Client, db: &str, uuid: Uuid) -> Result<bool> {
     let find = rawdoc! {
     "find": bson::Binary::from(uuid), "limit": 1, "readConcern": { "level": "majority" }};
@@ -125,7 +141,7 @@ pub async fn is_out(shard: &Shard, db: &str, uuid: Uuid) -> Result<bool> {
 pub async fn primary_of(deployment: &Deployment, db: &str) -> Result<Option<usize>> {
     match deployment.topology {
         Topology::ReplicaSet => Ok(Some(0)),
-        Topology::Sharded => Ok(sharding::databases(deployment, Some(db))
+        Topology::Sharded => Ok(homes::databases(deployment, Some(db))
             .await?
             .first()
             .map(|d| d.primary)),
@@ -141,7 +157,7 @@ pub async fn has_database(deployment: &Deployment, db: &str) -> Result<bool> {
             let names = async {
                 Ok(client
                     .list_database_names()
-                    .filter(doc! {"name": db})
+                    .filter(doc! {"name": {"$in": deployment.scope.own_databases(db)}})
                     .await?)
             };
             Ok(!answered("listing databases", names).await?.is_empty())
@@ -150,12 +166,22 @@ pub async fn has_database(deployment: &Deployment, db: &str) -> Result<bool> {
     }
 }
 
-/// Shard `primary` of a cluster holds collections of the database that are not sharded:
+/// Something of the scope is in the database, views too. A cluster keeps the names of emptied
+/// databases.
+pub async fn holds_any(deployment: &Deployment, db: &str) -> Result<bool> {
+    match primary_of(deployment, db).await? {
+        Some(primary) => named::holds_any(&deployment.shards[primary], db).await,
+        None => Ok(false),
+    }
+}
+
+/// Shard `primary` of a target holds collections of the database that are not sharded:
 /// they move with its primary. Views do no harm.
 pub async fn holds_unsharded(deployment: &Deployment, db: &str, primary: usize) -> Result<bool> {
     let shard = &deployment.shards[primary];
     // Whatever the run is about.
-    let listed = listing::collections_in(&Scope::default(), &shard.client, db, None).await?;
+    let listed =
+        listing::collections_in(&Scope::default(), &shard.client, (db, None), None).await?;
     let held = listed
         .iter()
         .filter(|listed| listed.kind != CollectionKind::View);
@@ -195,7 +221,7 @@ pub async fn sharding(deployment: &Deployment) -> Result<Sharding> {
 
 async fn sharding_once(deployment: &Deployment) -> Result<Sharding> {
     let (databases, rows, shard_zones) = tokio::try_join!(
-        sharding::databases(deployment, None),
+        homes::databases(deployment, None),
         sharding::collections(deployment, None),
         sharding::shard_zones(deployment),
     )?;
@@ -205,19 +231,6 @@ async fn sharding_once(deployment: &Deployment) -> Result<Sharding> {
         collections,
         shard_zones,
     })
-}
-
-/// Zone ranges of one name, whether there is such a collection or not.
-pub async fn zones_of(deployment: &Deployment, ns: &Namespace) -> Result<Vec<Zone>> {
-    Ok(sharding::zones(deployment, Some(ns))
-        .await?
-        .remove(&ns.to_string())
-        .unwrap_or_default())
-}
-
-/// All zone ranges there are.
-pub async fn all_zones(deployment: &Deployment) -> Result<Vec<(Namespace, Zone)>> {
-    sharding::all_zones(deployment).await
 }
 
 /// How much a collection holds on one shard, orphans included.
@@ -232,6 +245,7 @@ pub struct Estimate {
 /// Counts kept by the storage engine (`dataSize` by its estimate): cheap, near enough for
 /// planning, all zero if the collection is not there.
 pub async fn estimate(shard: &Shard, ns: &Namespace) -> Result<Estimate> {
+    let ns = &ns.own(&shard.scope);
     // Not `collStats`: its reply has indexes by name, which may be no UTF-8.
     let command = doc! {"dataSize": ns.to_string(), "estimate": true};
     let stats = match admin::ask(&shard.client, &ns.db, command).await {
@@ -261,11 +275,11 @@ async fn while_it_changes<T, F: Future<Output = Result<T>>>(read: impl Fn() -> F
     a_few_times(READ_ATTEMPTS_MAX, READ_RETRY_DELAY, again, read).await
 }
 
-async fn read_once(deployment: &Deployment) -> Result<Catalog> {
+async fn read_once(deployment: &Deployment, unnamed: Option<&listing::Unnamed>) -> Result<Catalog> {
     let databases = match deployment.topology {
-        Topology::Sharded => sharding::databases(deployment, None).await?,
+        Topology::Sharded => homes::databases(deployment, None).await?,
         // By the same client as all else: it may know of a later primary.
-        Topology::ReplicaSet => listing::databases(&deployment.shards[0]).await?,
+        Topology::ReplicaSet => listing::databases(&deployment.shards[0], unnamed).await?,
     };
     let mut rows: HashMap<String, Vec<ShardedRow>> = HashMap::new();
     for row in versions::sharded_rows(deployment, None).await? {
@@ -276,7 +290,11 @@ async fn read_once(deployment: &Deployment) -> Result<Catalog> {
         .map(|d| (d, rows.remove(&d.name).unwrap_or_default()))
         .collect();
     let per_database: Vec<Vec<Collection>> = stream::iter(work)
-        .map(|(database, rows)| collections_of(deployment, database, rows, None))
+        .map(|(database, rows)| async move {
+            let primary = &deployment.shards[database.primary];
+            let listed = named::readable(primary, &database.name, unnamed).await?;
+            collections_of(deployment, database, rows, listed).await
+        })
         .buffered(READ_CONCURRENCY)
         .try_collect()
         .await?;
@@ -301,27 +319,26 @@ async fn read_one_once(deployment: &Deployment, ns: &Namespace) -> Result<Option
             name: ns.db.clone(),
             primary: 0,
         }),
-        Topology::Sharded => sharding::databases(deployment, Some(&ns.db)).await?.pop(),
+        Topology::Sharded => homes::databases(deployment, Some(&ns.db)).await?.pop(),
     };
     let Some(database) = database else {
         return Ok(None);
     };
     let rows = versions::sharded_rows(deployment, Some(ns)).await?;
-    Ok(collections_of(deployment, &database, rows, Some(&ns.coll))
-        .await?
-        .pop())
+    let primary = &deployment.shards[database.primary];
+    let listed = named::collections(primary, &ns.db, Some(&ns.coll)).await?;
+    let found = collections_of(deployment, &database, rows, listed).await;
+    Ok(found?.pop())
 }
 
-/// The collections of one database (or the one of them named `only`), by its
-/// primary shard, put together with their sharding.
+/// The collections of one database, or some of them, as its primary shard lists them, put
+/// together with their sharding.
 async fn collections_of(
     deployment: &Deployment,
     database: &Database,
     rows: Vec<ShardedRow>,
-    only: Option<&str>,
+    listed: Vec<Listed>,
 ) -> Result<Vec<Collection>> {
-    let primary = &deployment.shards[database.primary];
-    let listed = listing::collections(primary, &database.name, only).await?;
     let mut by_name: HashMap<String, ShardedRow> =
         rows.into_iter().map(|r| (r.ns.coll.clone(), r)).collect();
     let mut found = Vec::new();
@@ -343,7 +360,7 @@ async fn collections_of(
 /// by a shard that owns chunks of it.
 async fn listed_elsewhere(deployment: &Deployment, row: &ShardedRow, name: &str) -> Result<Listed> {
     let owner = &deployment.shards[row.sharded.chunks[0].shard];
-    let listed = listing::collections(owner, &row.ns.db, Some(name)).await?;
+    let listed = named::collections(owner, &row.ns.db, Some(name)).await?;
     listed
         .into_iter()
         .next()
@@ -366,7 +383,7 @@ async fn assemble(
             return Err(torn(format_args!("{ns} changed its UUID")));
         }
         let owner = &deployment.shards[row.sharded.chunks[0].shard];
-        let listed = indexes_of(owner, &ns.db, row.uuid).await?;
+        let listed = indexes_of(owner, &ns.own(&owner.scope).db, row.uuid).await?;
         let specs = listed.ok_or_else(|| torn(format_args!("{ns} vanished from {}", owner.id)))?;
         key_index = index::of_shard_key(&specs, &row.sharded.key);
     }

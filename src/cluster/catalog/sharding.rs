@@ -1,5 +1,5 @@
 //! Sharding metadata as the config server keeps it, read through the router
-//! with majority read concern: primaries of databases, shard keys, chunks, zones.
+//! with majority read concern: shard keys, chunks, zones.
 //!
 //! Chunks are keyed by the collection's UUID since 5.0, by its name before.
 
@@ -13,9 +13,7 @@ use mongodb::options::ReadConcern;
 
 use crate::bson::order;
 use crate::cluster::catalog::versions::{self, Newest};
-use crate::cluster::catalog::{
-    Chunk, Database, MapVersion, Namespace, Sharded, Zone, listing, torn,
-};
+use crate::cluster::catalog::{Chunk, MapVersion, Namespace, Sharded, Zone, listing, torn};
 use crate::cluster::deployment::Deployment;
 use crate::cluster::retry::answered;
 use crate::codes;
@@ -27,26 +25,10 @@ const BATCH_ROWS: u32 = 1_000_000;
 /// One row of `config.collections` with its chunks and zones.
 #[derive(Debug)]
 pub struct ShardedRow {
+    /// The run's name.
     pub ns: Namespace,
     pub uuid: Uuid,
     pub sharded: Sharded,
-}
-
-/// Databases (or the one named `only`) with their primary shards, by name.
-pub(super) async fn databases(
-    deployment: &Deployment,
-    only: Option<&str>,
-) -> Result<Vec<Database>> {
-    let filter = only.map_or(doc! {}, |name| doc! {"_id": name});
-    let mut databases = Vec::new();
-    for row in find(deployment, "databases", filter, doc! {"_id": 1}).await? {
-        let name = listing::text("a database", &row, "_id")?;
-        if deployment.scope.may_have_in(&name) {
-            let primary = shard_index(deployment, row.get_str("primary")?)?;
-            databases.push(Database { name, primary });
-        }
-    }
-    Ok(databases)
 }
 
 /// Sharded collections (or the one named `only`). Each chunk map is of the one state that
@@ -57,23 +39,29 @@ pub(super) async fn collections(
 ) -> Result<Vec<ShardedRow>> {
     // Up to 4.4 a dropped collection leaves its row.
     let mut filter = doc! {"dropped": {"$ne": true}};
-    if let Some(ns) = only {
+    let own = only.map(|ns| ns.own(&deployment.scope));
+    let own = own.as_ref();
+    if let Some(ns) = own {
         filter.insert("_id", ns.to_string());
     }
     let rows = find(deployment, "collections", filter, doc! {"_id": 1}).await?;
-    let Some(of_rows) = chunks_of(deployment, only, &rows)? else {
+    let Some(of_rows) = chunks_of(deployment, own, &rows)? else {
         return Ok(Vec::new());
     };
     // IMPORTANT: before the chunks: one that moves while they are read has a newer version.
     let majors = versions::majors(deployment, of_rows.clone()).await?;
     let mut maps = maps(deployment, of_rows).await?;
-    let mut zones = zones(deployment, only).await?;
+    let mut zones = zones(deployment, own).await?;
     let mut found = Vec::new();
     for row in rows {
         let name = &listing::text("a sharded collection", &row, "_id")?;
         let Some(ns) = namespace_in(deployment, name)? else {
             continue;
         };
+        // Nothing of the source may have the name `only`.
+        if only.is_some_and(|only| *only != ns) {
+            continue;
+        }
         let uuid = uuid_of(&row, "uuid")?;
         let map = maps
             .remove(&Owner::Uuid(uuid))
@@ -116,15 +104,18 @@ pub(super) async fn among(deployment: &Deployment, of: &[String]) -> Result<Hash
         .collect()
 }
 
-/// A name in the config server's rows, if it is in the scope.
-pub(super) fn namespace_in(deployment: &Deployment, name: &str) -> Result<Option<Namespace>> {
+/// The run's name of what has this one in the config server's rows, if it is in the scope.
+///
+/// # Errors
+/// `Refused` if that is the name of another.
+pub fn namespace_in(deployment: &Deployment, name: &str) -> Result<Option<Namespace>> {
     let (db, coll) = name
         .split_once('.')
         .ok_or_else(|| torn(format_args!("{name} has no database")))?;
-    Ok(deployment.scope.has(db, coll).then(|| Namespace {
-        db: db.to_owned(),
-        coll: coll.to_owned(),
-    }))
+    let is_in = deployment.scope.has(db, coll);
+    is_in
+        .then(|| Namespace::named(&deployment.scope, db, coll))
+        .transpose()
 }
 
 /// Zones each shard is in, as `Deployment::shards`.
@@ -176,7 +167,7 @@ pub(super) fn owner_field(deployment: &Deployment) -> &'static str {
     }
 }
 
-/// The filter for the chunks of `rows`; None if there are none.
+/// The filter for the chunks of `rows`; None if there are none. `only`: the own name.
 fn chunks_of(
     deployment: &Deployment,
     only: Option<&Namespace>,
@@ -209,6 +200,7 @@ async fn maps(deployment: &Deployment, filter: Document) -> Result<HashMap<Owner
     Ok(maps)
 }
 
+/// By their own names.
 pub(super) async fn zones(
     deployment: &Deployment,
     only: Option<&Namespace>,
@@ -230,7 +222,17 @@ pub(super) async fn zones(
     Ok(zones)
 }
 
-pub(super) async fn all_zones(deployment: &Deployment) -> Result<Vec<(Namespace, Zone)>> {
+/// Zone ranges of one name, the run's, whether there is such a collection or not.
+pub async fn zones_of(deployment: &Deployment, ns: &Namespace) -> Result<Vec<Zone>> {
+    let own = ns.own(&deployment.scope);
+    let found = zones(deployment, Some(&own))
+        .await?
+        .remove(&own.to_string());
+    Ok(found.unwrap_or_default())
+}
+
+/// All zone ranges there are, by the names that the deployment has.
+pub async fn all_zones(deployment: &Deployment) -> Result<Vec<(Namespace, Zone)>> {
     let mut all = Vec::new();
     for (name, zones) in zones(deployment, None).await? {
         let (db, coll) = name
@@ -339,7 +341,7 @@ pub(super) fn shard_index(deployment: &Deployment, id: &str) -> Result<usize> {
                 deployment.side
             ),
         )
-        .remedy("do not add or remove shards during a migration; start it again")
+        .remedy("shards are added after the cutover: if databases were made on it, drop them, remove it again (`removeShard`), and run the same command; if chunks moved to it, start over with all of them: `shardlift migrate --restart`")
     })
 }
 

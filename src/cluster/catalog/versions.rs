@@ -26,6 +26,7 @@ use crate::error::{Error, Result};
 /// Metadata of the config server, without chunks.
 #[derive(Debug, Default)]
 pub struct Versions {
+    /// By the side's own names: the run may know several databases by one.
     pub databases: HashMap<String, Home>,
     /// Sharded collections.
     pub collections: HashMap<Uuid, Row>,
@@ -44,6 +45,7 @@ pub struct Home {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
+    /// The run's name.
     pub ns: Namespace,
     pub epoch: ObjectId,
     pub major: u32,
@@ -56,9 +58,8 @@ pub async fn read(deployment: &Deployment) -> Result<Versions> {
     for row in find(deployment, "databases", doc! {}, doc! {"_id": 1}).await? {
         let name = row.get_str("_id")?;
         if deployment.scope.may_have_in(name) {
-            versions
-                .databases
-                .insert(name.to_owned(), home(deployment, &row)?);
+            let home = home(deployment, &row)?;
+            versions.databases.insert(name.to_owned(), home);
         }
     }
     let fields = doc! {"uuid": 1, "lastmodEpoch": 1};

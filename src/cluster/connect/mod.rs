@@ -24,7 +24,7 @@ use crate::cluster::probe::{self, Facts, Role};
 use crate::cluster::retry::{answered, within};
 use crate::codes;
 use crate::error::{Error, Kind, Result};
-use crate::scope::{Filters, Scope};
+use crate::scope::Scope;
 
 /// How long one of several routers is waited for.
 const ROUTER_PATIENCE: Duration = Duration::from_secs(10);
@@ -82,7 +82,8 @@ pub async fn connect(side: Side, uri: &str, timeout: Duration) -> Result<Deploym
         had_users: false,
     };
     let has_admin = topology == Topology::ReplicaSet;
-    deployment.set_scope(Scope::new(Filters::default(), has_admin));
+    let (filters, renames) = Default::default();
+    deployment.set_scope(Scope::new(filters, renames, has_admin));
     Ok(deployment)
 }
 

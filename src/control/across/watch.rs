@@ -13,7 +13,7 @@ use bson::Uuid;
 use parking_lot::Mutex;
 
 use crate::cluster::catalog::versions::{self, Home, Row, Versions};
-use crate::cluster::catalog::{Collection, MapVersion, Namespace};
+use crate::cluster::catalog::{Collection, MapVersion, Namespace, Sharded};
 use crate::cluster::deployment::{Deployment, Side, Topology};
 use crate::cluster::retry::within;
 use crate::control::across::ddl::Coordinator;
@@ -43,7 +43,7 @@ const UNREST: &str = "chunk moves";
 pub struct Watch {
     sides: Sides,
     coordinator: Arc<Coordinator>,
-    /// Where each database of the source was found.
+    /// Where each database of the source was found, by its name there.
     homes: Mutex<HashMap<String, Home>>,
 }
 
@@ -69,7 +69,8 @@ impl Watch {
                         .put(UNREST, (!unrest.is_empty()).then(|| unrest.join("; ")));
                     Instant::now() + INTERVAL
                 }
-                Err(e) if e.kind == Kind::Unsupported => return e,
+                // Also that there is a shard more.
+                Err(e) if matches!(e.kind, Kind::Unsupported | Kind::Refused) => return e,
                 Err(e) => {
                     run.obstacles.set(BLIND, blind(&e));
                     Instant::now()
@@ -103,8 +104,8 @@ impl Watch {
             let on_target = self
                 .on_target(collection, made.get(uuid), &target.versions)
                 .await?;
-            changes.extend(on_source.map(|change| (uuid, Side::Source, change)));
-            changes.extend(on_target.map(|change| (uuid, Side::Target, change)));
+            changes.extend(on_source.map(|change| (uuid, change)));
+            changes.extend(on_target.map(|change| (uuid, changed(Side::Target, &change))));
         }
         // What was dropped since may be gone, or may have another owner by now.
         let still = if changes.is_empty() {
@@ -116,7 +117,7 @@ impl Watch {
             .into_iter()
             .find(|(uuid, ..)| still.contains_key(*uuid))
         {
-            Some((_, side, change)) => Err(changed(side, &change)),
+            Some((_, change)) => Err(change),
             None => Ok([source.unrest, target.unrest].concat()),
         }
     }
@@ -134,16 +135,17 @@ impl Watch {
 
     /// A moved primary leaves no other trace: its collections get new UUIDs.
     fn check_homes(&self, laid_out: &LaidOut, source: &Versions) -> Result<()> {
+        let scope = &self.sides.source.scope;
+        let has_any = |own: &str| {
+            let mut laid_out = laid_out.values();
+            laid_out.any(|collection| collection.ns.own(scope).db == own)
+        };
         let mut homes = self.homes.lock();
         for (name, home) in &source.databases {
             let moved = homes
                 .get(name)
                 .is_some_and(|before| before.incarnation == home.incarnation && before != home);
-            if moved
-                && laid_out
-                    .values()
-                    .any(|collection| collection.ns.db == *name)
-            {
+            if moved && has_any(name) {
                 return Err(changed(
                     Side::Source,
                     &format!("the primary shard of database {name} moved"),
@@ -159,36 +161,50 @@ impl Watch {
         uuid: Uuid,
         before: &Collection,
         now: &Versions,
-    ) -> Result<Option<String>> {
+    ) -> Result<Option<Error>> {
         let Collection { ns, primary, .. } = before;
+        let other = |what: String| Some(changed(Side::Source, &what));
         // A drop under way: its metadata goes first, its shards follow one by one.
         let Some(row) = now.collections.get(&uuid) else {
             return Ok(None);
         };
-        let Some(sharded) = &before.sharded else {
-            return Ok(Some(format!("{ns} was sharded")));
-        };
-        if now
-            .databases
-            .get(&ns.db)
-            .is_some_and(|home| home.primary != *primary)
-        {
-            return Ok(Some(format!(
-                "the primary shard of database {} moved",
-                ns.db
-            )));
+        let own = ns.own(&self.sides.source.scope).db;
+        let home = now.databases.get(&own);
+        if home.is_some_and(|home| home.primary != *primary) {
+            return Ok(other(format!("the primary shard of database {own} moved")));
         }
+        let Some(sharded) = &before.sharded else {
+            return self.sharded_since((uuid, row), before).await;
+        };
         let version = as_renamed(sharded.version, row, ns);
         if version.is_some_and(|before| is_same(row, &before)) {
             return Ok(None);
         }
-        self.look_closer(
-            &self.sides.source,
-            (uuid, row),
-            || owners::intervals(sharded),
-            version,
-        )
-        .await
+        let Some(now) = self.read_map(&self.sides.source, (uuid, row)).await? else {
+            return Ok(None);
+        };
+        let before = owners::intervals(sharded);
+        if owners::is_refined((&sharded.key, &before), sharded.version, &now) {
+            return Ok(Some(owners::refined(ns)));
+        }
+        let change = owners::change(&before, version, &now);
+        Ok(change.and_then(|change| other(format!("{change} of {} changed", row.ns))))
+    }
+
+    async fn sharded_since(&self, of: (Uuid, &Row), before: &Collection) -> Result<Option<Error>> {
+        let Some(sharded) = self.read_map(&self.sides.source, of).await? else {
+            return Ok(None);
+        };
+        let now = Collection {
+            sharded: Some(sharded),
+            ..before.clone()
+        };
+        if owners::is_sharded_in_place(before, &now) {
+            let shard = &self.sides.source.shards[before.primary].id;
+            return Ok(Some(owners::sharded_in_place(&now, shard)));
+        }
+        let what = format!("{} was sharded, and a chunk of it moved,", before.ns);
+        Ok(Some(changed(Side::Source, &what)))
     }
 
     async fn on_target(
@@ -233,17 +249,28 @@ impl Watch {
         before: impl FnOnce() -> Vec<Interval>,
         version: Option<MapVersion>,
     ) -> Result<Option<String>> {
-        let now = within(
+        // Dropped since.
+        let Some(now) = self.read_map(side, (uuid, row)).await? else {
+            return Ok(None);
+        };
+        Ok(owners::change(&before(), version, &now)
+            .map(|change| format!("{change} of {} changed", row.ns)))
+    }
+
+    /// None if it was dropped since.
+    async fn read_map(
+        &self,
+        side: &Deployment,
+        (uuid, row): (Uuid, &Row),
+    ) -> Result<Option<Sharded>> {
+        let rows = within(
             PATIENCE,
             &name(side),
             versions::sharded(side, Some(&row.ns)),
         )
         .await?;
-        let now = now.into_iter().find(|now| now.uuid == uuid);
-        // Dropped since.
-        let Some(now) = now else { return Ok(None) };
-        Ok(owners::change(&before(), version, &now.sharded)
-            .map(|change| format!("{change} of {} changed", row.ns)))
+        let row = rows.into_iter().find(|row| row.uuid == uuid);
+        Ok(row.map(|row| row.sharded))
     }
 }
 

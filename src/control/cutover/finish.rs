@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
+use crate::cluster::catalog::capped::Limits;
 use crate::cluster::catalog::{EXPIRY, PRE_IMAGES};
 use crate::cluster::retry::Retry;
 use crate::config::Config;
@@ -37,17 +38,16 @@ pub async fn begin(opened: &Opened, coordinator: &Coordinator, pairs: &[Arc<Pair
             options,
         }));
     }
+    let had_room = opened.sides.target.dialect.writes.trims_come;
     for collection in coordinator.laid_out().into_values() {
-        for name in [EXPIRY, PRE_IMAGES] {
-            let options = only(&collection.options, name);
-            if !options.is_empty() {
-                held_back.push(HeldBack {
-                    ns: collection.ns.clone(),
-                    of: OptionsOf::Collection,
-                    options,
-                });
-            }
-        }
+        let options = [EXPIRY, PRE_IMAGES].map(|name| only(&collection.options, name));
+        let limits = Limits::of(&collection.options).filter(|_| had_room);
+        let options = options.into_iter().chain(limits.map(Limits::change));
+        held_back.extend(options.filter(|o| !o.is_empty()).map(|options| HeldBack {
+            ns: collection.ns.clone(),
+            of: OptionsOf::Collection,
+            options,
+        }));
     }
     // Pairs have the same of a sharded collection.
     held_back.sort_by(|a, b| (&a.ns, a.options.as_bytes()).cmp(&(&b.ns, b.options.as_bytes())));

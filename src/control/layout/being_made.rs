@@ -24,6 +24,7 @@ const LOCKED: i32 = 2;
 
 /// Whether a command that makes this name is under way on the source shard.
 pub async fn is_made(source: &Deployment, shard: usize, ns: &Namespace) -> Result<bool> {
+    let ns = ns.own(&source.scope);
     let names = [ns.db.clone(), ns.to_string()];
     let named = doc! { "_id": { "$in": &names[..] } };
     Ok(match source.topology {
@@ -56,7 +57,7 @@ pub async fn looks_unsharded(source: &Deployment, listing: &Listing) -> Result<V
         .chain(&listing.left_out)
         .filter(|c| c.kind == CollectionKind::Plain && c.sharded.is_none());
     let found = unsharded.filter_map(|c| {
-        let name = listing.name_of(c).to_string();
+        let name = listing.name_of(c).own(&source.scope).to_string();
         let committed = c.uuid.is_some_and(|uuid| sharded.contains_key(&uuid));
         (committed || made.contains(&name)).then_some(name)
     });

@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::cluster::admin;
-use crate::cluster::catalog;
+use crate::cluster::catalog::{self, Namespace};
 use crate::cluster::deployment::{Deployment, Topology};
 use crate::cluster::retry::{answered, within};
 use crate::codes;
@@ -194,6 +194,18 @@ pub fn refused(db: &str, other: &str) -> Error {
         )
     };
     Error::new(Kind::Refused, found).remedy(remedy)
+}
+
+/// # Errors
+/// `Unsupported`: by its renames the run is to have two spellings of one database. `own`: on
+/// the source what is to be in `db`.
+pub fn both_spelled(own: &Namespace, db: &str, other: &str) -> Error {
+    let found = format!(
+        "{own} of the source is to be in database {db} of the target, which has {other}: no server has two databases that differ only by case"
+    );
+    Error::new(Kind::Unsupported, found).remedy(format!(
+        "drop {own} on the source, and run the same command; or start over with other names by `shardlift migrate --restart`"
+    ))
 }
 
 /// No drop of a database that an older attempt sent still runs, nor of a collection where

@@ -5,6 +5,7 @@
 //! | 6.0 | its UUID |
 //! | a replica set before that | its UUID, in `applyOps`, as a secondary is told of a drop |
 //! | a cluster before that | its name: 5.0 refuses a UUID (40415), 4.x drop whatever has the name |
+//! | a sharded time series | its name: 6.0 refuses a UUID (72) |
 //!
 //! By name it is sent once after each look: a late one would hit a namesake, so whoever
 //! calls this makes nothing of that name until it is answered (`across::ddl::turn`).
@@ -37,6 +38,9 @@ pub async fn drop_collection(target: &Deployment, collection: &Collection) -> Re
     let ns = &collection.ns;
     let dropped = match collection.uuid {
         // For buckets `drop` takes no UUID (72), and takes their time series with them.
+        Some(uuid) if ns.time_series().is_some() && collection.sharded.is_some() => {
+            drop_by_name(target, ns, uuid).await
+        }
         Some(uuid) if ns.coll == "system.js" || ns.time_series().is_some() || is_alone(target) => {
             drop_by_uuid(target, collection, uuid).await
         }
@@ -81,7 +85,7 @@ fn is_alone(target: &Deployment) -> bool {
 /// Through the router, whose connections carry no incarnation. Sent again only if the
 /// collection is still there.
 async fn drop_by_name(target: &Deployment, ns: &Namespace, uuid: Uuid) -> Result<()> {
-    let command = rawdoc! {"drop": ns.coll.as_str(), "writeConcern": {"w": "majority"}};
+    let command = rawdoc! {"drop": ns.public().coll, "writeConcern": {"w": "majority"}};
     let end = Instant::now() + admin::RETRY_TIME_MAX;
     loop {
         let there = catalog::read_one(target, ns).await?;
@@ -100,7 +104,7 @@ async fn drop_by_name(target: &Deployment, ns: &Namespace, uuid: Uuid) -> Result
 }
 
 /// Drops it the way that a secondary drops it. Also `system.js`, which `drop` refuses, and
-/// the buckets of a time series; neither is sharded: the database's primary shard has it.
+/// the buckets of a time series, where they are not sharded: the database's primary shard has it.
 async fn drop_by_uuid(target: &Deployment, collection: &Collection, uuid: Uuid) -> Result<()> {
     let ns = &collection.ns;
     let drop = rawdoc! {

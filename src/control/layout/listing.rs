@@ -66,7 +66,7 @@ pub async fn read(source: &Deployment, run_id: &str) -> Result<Listing> {
             namings => namings?,
         };
         let collections = &mut listing.catalog.collections;
-        (listing.listed, listing.left_out) = as_of_start(collections, &namings, &source.scope);
+        (listing.listed, listing.left_out) = as_of_start(collections, &namings, &source.scope)?;
         if namings.before.is_empty() || are_unique(&listing.catalog.collections) {
             return Ok(listing);
         }
@@ -93,39 +93,44 @@ async fn namings(listers: &[Arc<Lister>], listing: &Listing) -> Result<Namings> 
 /// Gives collections the names that they had before the listing, and returns those that they
 /// were listed by; and what was made since, if anything was renamed: its name may have been
 /// another's. It is met being made.
-fn as_of_start(
+pub fn as_of_start(
     collections: &mut Vec<Collection>,
     namings: &Namings,
     scope: &Scope,
-) -> (HashMap<Uuid, Namespace>, Vec<Collection>) {
+) -> Result<(HashMap<Uuid, Namespace>, Vec<Collection>)> {
     let (mut listed, mut left_out) = (HashMap::new(), Vec::new());
     if namings.before.is_empty() {
-        return (listed, left_out);
+        return Ok((listed, left_out));
     }
-    collections.retain_mut(|collection| {
+    let mut kept = Vec::new();
+    for mut collection in std::mem::take(collections) {
         let Some(uuid) = collection.uuid else {
-            return true;
+            kept.push(collection);
+            continue;
         };
         // A sharded one may have been made on one shard before the listing, and on another
         // since. Its rename stops the run.
         if collection.sharded.is_none() && namings.created.contains(&uuid) {
-            left_out.push(collection.clone());
-            return false;
+            left_out.push(collection);
+            continue;
         }
         let before = namings.before.get(&uuid);
         if let Some((db, coll)) = before.and_then(|name| name.split_once('.')) {
-            let (db, coll) = (db.to_owned(), coll.to_owned());
-            let before = Namespace { db, coll };
+            if !scope.has(db, coll) {
+                continue;
+            }
+            let before = Namespace::named(scope, db, coll)?;
             listed.insert(uuid, std::mem::replace(&mut collection.ns, before));
         }
-        scope.has(&collection.ns.db, &collection.ns.coll)
-    });
-    collections.sort_by(|a, b| a.ns.cmp(&b.ns));
-    (listed, left_out)
+        kept.push(collection);
+    }
+    kept.sort_by(|a, b| a.ns.cmp(&b.ns));
+    *collections = kept;
+    Ok((listed, left_out))
 }
 
 /// A view may have been made by a name that a collection had before.
-fn are_unique(collections: &[Collection]) -> bool {
+pub fn are_unique(collections: &[Collection]) -> bool {
     let mut names = HashSet::new();
     collections
         .iter()
@@ -224,13 +229,14 @@ mod tests {
             created: created.iter().map(|of| uuid(*of)).collect(),
         };
         let scope = Scope::new(
-            crate::scope::Filters {
+            crate::scope::filters::Filters {
                 include: Vec::new(),
                 exclude: vec!["d.out".parse().unwrap()],
             },
+            Default::default(),
             true,
         );
-        let _listed = as_of_start(&mut collections, &namings, &scope);
+        as_of_start(&mut collections, &namings, &scope).unwrap();
         let byte = |c: &Collection| c.uuid.map_or(0, |uuid| uuid.bytes()[0]);
         let names = collections.iter().map(|c| (c.ns.coll.clone(), byte(c)));
         (names.collect(), are_unique(&collections))

@@ -19,20 +19,24 @@ mod chunks;
 pub mod dropping;
 pub mod prepare;
 
-use bson::RawDocument;
+use bson::{RawDocument, RawDocumentBuf, doc};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::bson::element::elements;
 use crate::bson::view::View;
 use crate::cluster::admin;
 use crate::cluster::catalog::{self, Catalog, Collection, CollectionKind, Namespace, Sharded};
-use crate::cluster::deployment::{Deployment, Topology};
+use crate::cluster::deployment::{Deployment, Shard, Topology};
+use crate::cluster::retry::answered;
 use crate::codes;
 
 use crate::control::layout::chunks::{AT_START, Moves, ON_THE_FLY};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
+use crate::pair::ddl::refused::unless_taken;
 
+/// The option that says which fields are encrypted.
+const ENCRYPTED: &str = "encryptedFields";
 /// Collections made side by side.
 const CONCURRENCY: usize = 8;
 
@@ -43,7 +47,8 @@ const CONCURRENCY: usize = 8;
 /// `Refused` if something else is there.
 pub async fn create_all(target: &Deployment, catalog: &Catalog, pairs: &[usize]) -> Result<()> {
     let moves = Moves::new(target.shards.len(), AT_START);
-    make_zones(target, catalog, pairs).await?;
+    let zones = zones::lacking(target, &catalog.shard_zones, pairs).await?;
+    zones::join(target, &zones).await?;
     for database in &catalog.databases {
         let primary = pairs[database.primary];
         if let Some(other) = databases::in_the_way(target, &database.name, primary).await? {
@@ -70,7 +75,8 @@ pub async fn create_all(target: &Deployment, catalog: &Catalog, pairs: &[usize])
 
 /// Makes one database and one collection (no secondary indexes), as DDL on the
 /// fly needs it. It is no error if it is there already with the same layout. No other
-/// database is in the way (`databases::in_the_way`).
+/// database is in the way (`databases::in_the_way`), and shards are in the zones that its
+/// ranges need (`zones::join_those_of`).
 pub async fn create_collection(
     target: &Deployment,
     collection: &Collection,
@@ -88,31 +94,6 @@ pub async fn create_collection(
         Some(_) => zones::forget_temporary(target).await,
         None => Ok(()),
     }
-}
-
-/// Zones that shards of the target lack: (shard, zone).
-pub async fn zones_to_make(
-    target: &Deployment,
-    catalog: &Catalog,
-    pairs: &[usize],
-) -> Result<Vec<(String, String)>> {
-    let there = catalog::shard_zones(target).await?;
-    let wanted = catalog
-        .shard_zones
-        .iter()
-        .zip(pairs)
-        .flat_map(|(zones, shard)| zones.iter().map(move |z| (*shard, z)));
-    let lacking = wanted.filter(|(shard, zone)| !there[*shard].contains(zone));
-    Ok(lacking
-        .map(|(shard, zone)| (target.shards[shard].id.clone(), zone.clone()))
-        .collect())
-}
-
-async fn make_zones(target: &Deployment, catalog: &Catalog, pairs: &[usize]) -> Result<()> {
-    for (shard, zone) in zones_to_make(target, catalog, pairs).await? {
-        admin::add_shard_to_zone(&target.entry, &shard, &zone).await?;
-    }
-    Ok(())
 }
 
 /// Puts a database on its primary, where its collections can be sharded. One that is on
@@ -165,13 +146,13 @@ async fn make(
     moves: &Moves,
 ) -> Result<()> {
     let ns = &collection.ns;
-    if let Some(refused) = series::refused(collection) {
+    if let Some(refused) = refused(collection) {
         let found = format!("{} is {refused}", ns.public());
         return Err(Error::new(Kind::Unsupported, found));
     }
     let mut there = catalog::read_one(target, ns).await?;
     if there.is_none() {
-        let options = options::to_create(&collection.options);
+        let options = options::to_lay_out(&collection.options, target.dialect.writes);
         match admin::create(&target.entry, ns, &options).await {
             Err(e) if e.code == Some(codes::NAMESPACE_EXISTS) => {
                 there = catalog::read_one(target, ns).await?
@@ -179,11 +160,16 @@ async fn make(
             Err(e) if databases::made_way(target, &ns.db, &e).await? => {
                 admin::create(&target.entry, ns, &options).await?;
             }
-            made => made?,
+            made => made.map_err(|e| {
+                let own = ns.own(&target.scope.clone().on(false));
+                let without =
+                    format!("drop {own} there, or make it anew with what the target takes");
+                unless_taken(e, without)
+            })?,
         }
     }
     if let Some(there) = &there {
-        same_or_refuse(collection, there)?;
+        same_or_refuse(target, collection, there)?;
     }
     series::make_view(target, collection).await?;
     let Some(sharded) = &collection.sharded else {
@@ -202,7 +188,7 @@ async fn make(
 /// carries the key, then the sharding itself: so the router makes one chunk per interval,
 /// on its shard, with no chunk to move and no range to delete afterwards; and it finds
 /// the index instead of making a plain one. Where such zones are refused (hashed keys on
-/// 4.2), `chunks::arrange` does all of it.
+/// 4.2, time in the key of a time series), `chunks::arrange` does all of it.
 async fn shard(
     target: &Deployment,
     collection: &Collection,
@@ -210,7 +196,8 @@ async fn shard(
     wanted: &[chunks::Interval],
 ) -> Result<()> {
     let (entry, ns) = (&target.entry, &collection.ns);
-    if target.dialect.catalog.hashed_zones_are_whole || !is_hashed(&sharded.key) {
+    let hashed = is_hashed(&sharded.key) && !target.dialect.catalog.hashed_zones_are_whole;
+    if !hashed && !series::is_by_time(collection, &sharded.key) {
         zones::place(target, ns, wanted).await?;
     }
     failpoint::hit("layout-placed");
@@ -223,10 +210,15 @@ async fn shard(
         )
         .await?;
     }
+    // Of buckets by their time series: the router takes it in no other way.
+    let key = match ns.time_series() {
+        Some(_) => series::public_key(collection, &sharded.key)?,
+        None => sharded.key.clone(),
+    };
     admin::shard_collection(
         entry,
-        ns,
-        &sharded.key,
+        &ns.public(),
+        &key,
         sharded.unique,
         collection.has_collation(),
     )
@@ -235,15 +227,41 @@ async fn shard(
     Ok(())
 }
 
+/// A shard that holds a document of this name, orphans included. Not by the storage engine's
+/// own counts, which may be wrong after a crash.
+pub async fn holding<'a>(target: &'a Deployment, ns: &Namespace) -> Result<Option<&'a Shard>> {
+    for shard in &target.shards {
+        let documents = shard
+            .client
+            .database(&ns.db)
+            .collection::<RawDocumentBuf>(&ns.coll);
+        let first = documents.find_one(doc! {}).projection(doc! {"_id": 1});
+        let first = answered("the shard", async { Ok(first.await?) }).await?;
+        if first.is_some() {
+            return Ok(Some(shard));
+        }
+    }
+    Ok(None)
+}
+
 fn is_hashed(key: &RawDocument) -> bool {
     elements(key).any(|field| matches!(View::from(field), View::Text(b"hashed")))
 }
 
-fn same_or_refuse(wanted: &Collection, there: &Collection) -> Result<()> {
+fn same_or_refuse(target: &Deployment, wanted: &Collection, there: &Collection) -> Result<()> {
+    let options = &wanted.options;
+    // Earlier releases made it without room.
+    let may_be = [
+        options::to_lay_out(options, target.dialect.writes),
+        options::to_create(options),
+    ];
+    let are_same = may_be
+        .iter()
+        .any(|options| options::same(options, &there.options));
     let key = |c: &Collection| c.sharded.as_ref().map(|s| (s.key.clone(), s.unique));
     let differs = if wanted.kind != there.kind {
         "is of another kind"
-    } else if !options::same(&wanted.options, &there.options) {
+    } else if !are_same {
         "has other options"
     } else if there.sharded.is_some() && key(wanted) != key(there) {
         "has another shard key"
@@ -251,6 +269,12 @@ fn same_or_refuse(wanted: &Collection, there: &Collection) -> Result<()> {
         return Ok(());
     };
     Err(exists(&wanted.ns, differs))
+}
+
+/// What cannot be laid out, in words; None for all else.
+pub fn refused(collection: &Collection) -> Option<&'static str> {
+    let is_encrypted = collection.options.get_document(ENCRYPTED).is_ok();
+    is_encrypted.then_some("a collection of queryable encryption")
 }
 
 /// True if two collections, or views, were created alike.

@@ -8,13 +8,24 @@ use bson::{RawDocument, RawDocumentBuf};
 use crate::bson::element::{Element, elements, field};
 use crate::bson::view::View;
 use crate::cluster::catalog::EXPIRY;
+use crate::cluster::catalog::capped::with_room;
 use crate::cluster::catalog::listing::without;
+use crate::cluster::dialect::WriteForms;
 
 /// Options a 6.0 server lists for old collections and refuses to create.
 const OBSOLETE: &str = "autoIndexId";
 /// Left over by an `$out` that broke off. A server refuses to create such a collection,
 /// and drops it at its next election, which is followed as any drop.
 pub(crate) const TEMPORARY: &str = "temp";
+
+/// The same of a target that lets nothing go by itself: what it may hold waits, too.
+pub(super) fn to_lay_out(options: &RawDocument, forms: WriteForms) -> RawDocumentBuf {
+    if forms.trims_come {
+        to_create(&with_room(options))
+    } else {
+        to_create(options)
+    }
+}
 
 /// Collection options to create with: a clustered collection's expiry comes
 /// back at cutover, until then nothing may expire on the target (R10).

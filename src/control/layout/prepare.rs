@@ -82,7 +82,9 @@ pub async fn lay_out(sides: &Sides, stores: &Stores, run_id: &str) -> Result<()>
     // IMPORTANT: recorded first: a wipe takes back what it knows of.
     stores
         .run
-        .add_zones(&layout::zones_to_make(&sides.target, &catalog, &sides.pairs).await?)
+        .add_zones(
+            &layout::zones::lacking(&sides.target, &catalog.shard_zones, &sides.pairs).await?,
+        )
         .await?;
     note_views(stores, &catalog).await?;
     layout::create_all(&sides.target, &catalog, &sides.pairs).await?;

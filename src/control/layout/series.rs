@@ -4,20 +4,15 @@
 //! Not by the command for time series: that would give the buckets the validator of the
 //! target's own release.
 
-use bson::raw::cstr;
+use bson::raw::{CString, cstr};
 use bson::{RawArrayBuf, RawDocument, RawDocumentBuf, rawdoc};
 
+use crate::bson::element::elements;
 use crate::cluster::admin;
 use crate::cluster::catalog::listing::without;
 use crate::cluster::catalog::{self, Collection, CollectionKind, Namespace};
 use crate::cluster::deployment::Deployment;
 use crate::error::{Error, Kind, Result};
-
-/// What cannot be laid out of a time series; None for what can be, and all else.
-pub fn refused(collection: &Collection) -> Option<&'static str> {
-    let is_sharded = collection.ns.time_series().is_some() && collection.sharded.is_some();
-    is_sharded.then_some("a sharded time series")
-}
 
 /// Makes the time series of these buckets, which are there. No error if it is there.
 pub(super) async fn make_view(target: &Deployment, buckets: &Collection) -> Result<()> {
@@ -44,21 +39,32 @@ async fn is_there(target: &Deployment, series: &Namespace) -> Result<bool> {
     }
 }
 
+/// The shard key of buckets as it is given for their time series: by names of measurements.
+pub(super) fn public_key(buckets: &Collection, key: &RawDocument) -> Result<RawDocumentBuf> {
+    let of = series_of(buckets)?;
+    let field = |name| of.get_str(name).unwrap_or_default();
+    let (meta, time) = (field("metaField"), field("timeField"));
+    let mut public = RawDocumentBuf::new();
+    for part in key {
+        let (name, order) = part?;
+        let name = match name.as_str().strip_prefix("meta") {
+            Some(below) => format!("{meta}{below}"),
+            None => time.to_owned(),
+        };
+        public.append(CString::try_from(name)?, order);
+    }
+    Ok(public)
+}
+
+/// Time is part of the shard key: no zone may have a bound in it (72).
+pub(super) fn is_by_time(buckets: &Collection, key: &RawDocument) -> bool {
+    buckets.ns.time_series().is_some() && elements(key).any(|e| e.name.starts_with(b"control."))
+}
+
 /// What the server itself writes for a time series. `excludes`: also that it leaves out no
 /// field.
 fn view(buckets: &Collection, excludes: bool) -> Result<RawDocumentBuf> {
-    let unreadable = || {
-        let found = format!(
-            "{} is listed without what it is a time series by",
-            buckets.ns
-        );
-        Error::new(Kind::Unsupported, found)
-    };
-    let of: &RawDocument = buckets
-        .options
-        .get_document("timeseries")
-        .map_err(|_| unreadable())?;
-    let mut unpack = without(of, &["granularity"]);
+    let mut unpack = without(series_of(buckets)?, &["granularity"]);
     if excludes {
         unpack.append(cstr!("exclude"), RawArrayBuf::new());
     }
@@ -69,6 +75,19 @@ fn view(buckets: &Collection, excludes: bool) -> Result<RawDocumentBuf> {
         view.append(cstr!("collation"), collation.to_owned());
     }
     Ok(view)
+}
+
+/// # Errors
+/// `Unsupported` if they are not of a time series.
+pub(in crate::control) fn series_of(buckets: &Collection) -> Result<&RawDocument> {
+    let of = buckets.options.get_document("timeseries");
+    of.map_err(|_| {
+        let found = format!(
+            "{} is listed without what it is a time series by",
+            buckets.ns
+        );
+        Error::new(Kind::Unsupported, found)
+    })
 }
 
 #[cfg(test)]
@@ -88,6 +107,22 @@ mod tests {
             primary: 0,
             sharded: None,
             key_index: None,
+        }
+    }
+
+    #[test]
+    fn a_shard_key_of_buckets_is_given_by_the_names_of_measurements() {
+        let listed = buckets(rawdoc! {"timeseries": {"timeField": "at", "metaField": "sensor"}});
+        let rows = [
+            (rawdoc! {"meta": 1}, rawdoc! {"sensor": 1}),
+            (rawdoc! {"meta": "hashed"}, rawdoc! {"sensor": "hashed"}),
+            (
+                rawdoc! {"meta.a.b": 1, "control.min.at": 1},
+                rawdoc! {"sensor.a.b": 1, "at": 1},
+            ),
+        ];
+        for (stored, expect) in rows {
+            assert_eq!(public_key(&listed, &stored).unwrap(), expect);
         }
     }
 

@@ -5,6 +5,8 @@
 //! them away again; what an interrupted process left goes at the next start, cancel or
 //! wipe (`forget_temporary`). Knows nothing about chunks.
 
+use std::collections::HashSet;
+
 use bson::RawDocumentBuf;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
@@ -13,6 +15,7 @@ use crate::cluster::catalog::{self, Namespace, Zone};
 use crate::cluster::deployment::{Deployment, Topology};
 use crate::cluster::entry::Entry;
 use crate::error::Result;
+use crate::state::run_store::RunStore;
 
 /// No user's zone is named so.
 const TEMPORARY: &str = "__shardlift ";
@@ -24,8 +27,70 @@ pub(super) fn temporary(shard: &str) -> String {
     format!("{TEMPORARY}{shard}")
 }
 
+/// Zones that shards of the target lack: (shard, zone). `wanted[i]`: those of source shard i,
+/// whose pair is target shard `pairs[i]`.
+pub async fn lacking(
+    target: &Deployment,
+    wanted: &[Vec<String>],
+    pairs: &[usize],
+) -> Result<Vec<(String, String)>> {
+    let there = catalog::shard_zones(target).await?;
+    let wanted = wanted
+        .iter()
+        .zip(pairs)
+        .flat_map(|(zones, shard)| zones.iter().map(move |z| (*shard, z)));
+    let lacking = wanted.filter(|(shard, zone)| !there[*shard].contains(zone));
+    Ok(lacking
+        .map(|(shard, zone)| (target.shards[shard].id.clone(), zone.clone()))
+        .collect())
+}
+
+/// Puts shards into zones.
+pub async fn join(target: &Deployment, zones: &[(String, String)]) -> Result<()> {
+    for (shard, zone) in zones {
+        admin::add_shard_to_zone(&target.entry, shard, zone).await?;
+    }
+    Ok(())
+}
+
+/// Puts shards of the target into the zones that these ranges are in, as those of the source
+/// are (`on_source`); recorded first, for a wipe takes back what it knows of.
+pub async fn join_those_of(
+    ranges: &[Zone],
+    mut on_source: Vec<Vec<String>>,
+    target: &Deployment,
+    (pairs, runs): (&[usize], &RunStore),
+) -> Result<()> {
+    let is_used = |zone: &String| ranges.iter().any(|range| range.name == *zone);
+    on_source.iter_mut().for_each(|zones| zones.retain(is_used));
+    let lacking = lacking(target, &on_source, pairs).await?;
+    if lacking.is_empty() {
+        return Ok(());
+    }
+    runs.add_zones(&lacking).await?;
+    join(target, &lacking).await
+}
+
+/// Takes shards of the target out of zones of the source that their pairs are not in. A zone
+/// that the source does not have is the target's own.
+pub async fn leave_others(
+    target: &Deployment,
+    wanted: &[Vec<String>],
+    pairs: &[usize],
+) -> Result<()> {
+    let there = catalog::shard_zones(target).await?;
+    let known: HashSet<&String> = wanted.iter().flatten().collect();
+    for (wanted, shard) in wanted.iter().zip(pairs) {
+        let others = there[*shard].iter().filter(|zone| known.contains(zone));
+        for zone in others.filter(|zone| !wanted.contains(zone)) {
+            admin::remove_shard_from_zone(&target.entry, &target.shards[*shard].id, zone).await?;
+        }
+    }
+    Ok(())
+}
+
 /// Makes the zone ranges of a collection these and no others.
-pub(super) async fn set(target: &Deployment, ns: &Namespace, wanted: &[Zone]) -> Result<()> {
+pub async fn set(target: &Deployment, ns: &Namespace, wanted: &[Zone]) -> Result<()> {
     let there = catalog::zones_of(target, ns).await?;
     let gone = there.iter().filter(|zone| !wanted.contains(zone));
     let gone: Vec<Change> = gone.map(|zone| Change::taking(ns, zone)).collect();

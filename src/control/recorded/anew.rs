@@ -1,20 +1,27 @@
 //! Starts one pair over within a recorded run (R6): from the source's newest position,
-//! with everything it holds waiting and nothing of it on its target shard. The progress
-//! of the other pairs stays.
+//! with everything it holds waiting and nothing of it on its target shard. Or one
+//! collection of it: the pair keeps its position then, and passes what its entries up to that
+//! newest position say of this one. The progress of all else stays.
 //!
 //! Nobody followed the source since the pair's last position. So its catalog is read
-//! again, and collections created or dropped meanwhile are created or dropped on the
-//! target here.
+//! again. Collections created or dropped meanwhile are created or dropped on the
+//! target here, and those that would be made otherwise by now are made anew.
 //!
 //! | step | if it ends here |
 //! |------|-----------------|
 //! | what cannot be made up for is refused | nothing is changed |
-//! | everything the pair holds is emptied | the old position is kept: run the same command again |
-//! | what is gone, or renamed, is dropped; what is new, or renamed, is made | the same |
-//! | the new position is recorded | done |
+//! | everything that is chosen is emptied, and where it was planned is recorded | the old position is kept: run the same command again |
+//! | what is gone, or other by now, is dropped; what is new, or other, is made | the same |
+//! | a pair: the new position is recorded | done |
+//!
+//! Views of the target are made the source's by whoever compares both sides.
 
-use crate::cluster::catalog::{self, Catalog, Collection};
+use bson::rawdoc;
+
+use crate::cluster::admin;
+use crate::cluster::catalog::{self, Catalog, Collection, CollectionKind, Namespace};
 use crate::cluster::deployment::{Deployment, Shard};
+use crate::codes;
 use crate::control::layout;
 use crate::control::layout::dropping::drop_collection;
 use crate::control::layout::listing;
@@ -25,6 +32,7 @@ use crate::control::recorded::{emptying, replan};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 use crate::pair::copy::units::Cut;
+use crate::position::Position;
 use crate::state::pair_store::PairStore;
 use crate::state::run_store::RunStore;
 use crate::state::{CollectionState, PairState, RunState};
@@ -41,6 +49,8 @@ pub struct Anew<'a> {
     pub shard: &'a Shard,
     pub store: &'a PairStore,
     pub cut: Cut,
+    /// None: all collections.
+    pub only: Option<&'a Namespace>,
 }
 
 impl Anew<'_> {
@@ -50,95 +60,179 @@ impl Anew<'_> {
     /// `Refused`, naming the collections, if what became of them while nobody
     /// followed cannot be made up for.
     pub async fn begin(&self, states: &[PairState]) -> Result<String> {
-        let shard = &self.source.shards[self.pair];
         let listing = listing::read(self.source, &self.run.id).await?;
-        let (now, local) = (&listing.catalog, &listing.local[self.pair]);
+        let local = &listing.local[self.pair];
         let start = listing.starts[self.pair];
-        let catalog_position = listing.catalog_positions[self.pair];
         let there = catalog::read(self.target).await?;
-        let runs = RunStore::new(recorded::first(self.target));
-        let views = [&self.run.views[..], &runs.load_making().await?].concat();
-        let changes = changes(self.pair, states, now, local, &there, &views);
+        let changes = changes(
+            self.pair,
+            states,
+            &listing.catalog,
+            local,
+            &there,
+            self.only,
+        );
         self.refuse(&changes)?;
 
-        let mine = states[self.pair].collections.iter().filter(|c| !c.dead);
-        let mine: Vec<&CollectionState> = mine.collect();
-        replan::mark(shard, self.store, &mine, self.cut).await?;
+        let shard = &self.source.shards[self.pair];
+        let emptied = changes.emptied();
+        replan::mark(
+            shard,
+            self.store,
+            &emptied,
+            (self.cut, Some(start.position)),
+        )
+        .await?;
         failpoint::hit("anew-marked");
         emptying::finish_wipes(self.shard, self.store).await?;
         failpoint::hit("anew-emptied");
         for (gone, by_others) in &changes.gone {
-            self.forget(gone, *by_others, &there).await?;
+            self.forget(gone, *by_others, &there, start.position)
+                .await?;
         }
         // By its new name it is a new one, whatever has its old name by now.
-        for (was, _) in &changes.renamed {
+        for (was, _) in &changes.anew {
             self.drop_made(was, &there).await?;
         }
-        for (_, is) in &changes.renamed {
-            self.make(is, &[]).await?;
+        for (was, is) in &changes.anew {
+            let renamed_at = if was.ns == is.ns {
+                was.renamed_at
+            } else {
+                start.position
+            };
+            self.make(is, (start.position, renamed_at), &[], &there)
+                .await?;
         }
         for collection in &changes.created {
-            self.make(collection, states).await?;
+            let at = (start.position, start.position);
+            self.make(collection, at, states, &there).await?;
         }
         failpoint::hit("anew-listed");
-        // IMPORTANT: last. From here on the pair is taken up without its past.
-        self.store.begin_anew(start, catalog_position).await?;
-        Ok(format!(
-            "source shard {} starts over at {}: {} collections are emptied on the target, {} of them are gone from the \
-             source, {} are renamed, {} are new",
-            shard.id,
-            start.position,
-            mine.len(),
-            changes.gone.len(),
-            changes.renamed.len(),
-            changes.created.len()
-        ))
+        if self.only.is_none() {
+            // IMPORTANT: last. From here on the pair is taken up without its past.
+            let catalog_position = listing.catalog_positions[self.pair];
+            self.store.begin_anew(start, catalog_position).await?;
+        }
+        Ok(self.told(&changes, start.position))
+    }
+
+    fn told(&self, changes: &Changes<'_>, start: Position) -> String {
+        let (emptied, gone) = (changes.emptied().len(), changes.gone.len());
+        let (anew, new) = (changes.anew.len(), changes.created.len());
+        let shard = self.shard_id();
+        match self.only {
+            Some(_) => format!(
+                "collections of source shard {shard} emptied on the target: {emptied}, made anew: {anew}, new: {new}, \
+                 gone from the source: {gone}; what its oplog says of them up to {start} is passed, but for renames that are followed"
+            ),
+            None => format!(
+                "source shard {shard} starts over at {start}: {emptied} collections are emptied on the target, {gone} \
+                 are gone from the source, {anew} are made anew, {new} are new"
+            ),
+        }
+    }
+
+    fn shard_id(&self) -> &str {
+        &self.source.shards[self.pair].id
     }
 
     fn refuse(&self, changes: &Changes<'_>) -> Result<()> {
-        if changes.refused.is_empty() {
-            return Ok(());
+        let refused =
+            |found: String, remedy: &str| Err(Error::new(Kind::Refused, found).remedy(remedy));
+        let shard = self.shard_id();
+        if !changes.refused.is_empty() {
+            let found = format!(
+                "source shard {shard} cannot start over by itself; while nobody followed it: {}",
+                changes.refused.join("; ")
+            );
+            return refused(
+                found,
+                "wipe what the whole run copied and start over: `shardlift migrate --restart`",
+            );
         }
-        let found = format!(
-            "source shard {} cannot start over by itself; while nobody followed it: {}",
-            self.source.shards[self.pair].id,
-            changes.refused.join("; ")
-        );
-        Err(Error::new(Kind::Refused, found)
-            .remedy("wipe what the whole run copied and start over: `shardlift migrate --restart`"))
+        match self.only {
+            Some(ns) if changes.are_none() => {
+                let by = if self.source.scope.renames().are_none() {
+                    ""
+                } else {
+                    ", which is a name on the target"
+                };
+                let remedy = format!(
+                    "check --ns{by}; without it all collections of the shard are copied again"
+                );
+                let found = format!(
+                    "the recorded run has no {ns} on source shard {shard}, nor has that shard"
+                );
+                refused(found, &remedy)
+            }
+            _ => Ok(()),
+        }
     }
 
-    /// Its drop will not be met by this pair.
-    async fn forget(&self, gone: &CollectionState, by_others: Gone, there: &Catalog) -> Result<()> {
-        match by_others {
+    /// Its drop will not be met by this pair. It is dead, and its entries up to `start` are
+    /// passed.
+    async fn forget(
+        &self,
+        gone: &CollectionState,
+        by_others: Gone,
+        there: &Catalog,
+        start: Position,
+    ) -> Result<()> {
+        let dead = match by_others {
             // It is dropped on the target when the last of them meets its drop.
-            Gone::OthersHoldIt => self
-                .store
-                .add(&CollectionState::dead(gone.uuid, &gone.ns))
-                .await
-                .map(drop),
+            Gone::OthersHoldIt => CollectionState::dead(gone.uuid, &gone.ns),
             Gone::OnlyHere => {
                 self.drop_made(gone, there).await?;
-                self.store.kill(gone.uuid).await.map(drop)
+                CollectionState {
+                    dead: true,
+                    ..gone.clone()
+                }
             }
-        }
+        };
+        let given_up = CollectionState {
+            planned_at: start,
+            ..dead
+        };
+        self.store.add(&given_up).await.map(drop)
     }
 
     async fn drop_made(&self, gone: &CollectionState, there: &Catalog) -> Result<()> {
         let mut made = there.collections.iter();
-        match made.find(|c| c.uuid.is_some() && c.uuid == gone.target_uuid) {
-            Some(made) => drop_collection(self.target, made).await,
-            None => Ok(()),
+        let made = made.find(|c| c.uuid.is_some() && c.uuid == gone.target_uuid);
+        let Some(made) = made else {
+            return Ok(());
+        };
+        if let Some(series) = made.ns.time_series() {
+            // IMPORTANT: first: once its buckets are gone, nobody knows it.
+            self.drop_named(&series, CollectionKind::TimeSeries, there)
+                .await?;
         }
+        drop_collection(self.target, made).await
     }
 
-    async fn make(&self, collection: &Collection, states: &[PairState]) -> Result<()> {
+    /// `planned_at` and `renamed_at`: positions up to which its entries are passed.
+    async fn make(
+        &self,
+        collection: &Collection,
+        (planned_at, renamed_at): (Position, Position),
+        states: &[PairState],
+        there: &Catalog,
+    ) -> Result<()> {
         let lives_here = collection.lives_on(self.pair);
         let known = states
             .iter()
             .flat_map(|s| &s.collections)
             .any(|c| !c.dead && Some(c.uuid) == collection.uuid && c.target_uuid.is_some());
         if !known {
+            if collection.primary == self.pair {
+                // A view of its name is one that the source has no longer.
+                let name = collection.ns.public();
+                self.drop_named(&name, CollectionKind::View, there).await?;
+            }
+            let runs = RunStore::new(recorded::first(self.target));
+            // IMPORTANT: first: a wipe must know it.
+            runs.add_making(&collection.ns).await?;
+            self.join_zones(collection, &runs).await?;
             layout::create_collection(self.target, collection, &self.run.pairs).await?;
         }
         let target_uuid = catalog::local_uuid(self.shard, &collection.ns)
@@ -154,9 +248,40 @@ impl Anew<'_> {
             .add(&CollectionState {
                 target_uuid,
                 target_version,
+                planned_at,
+                renamed_at,
                 ..planned
             })
             .await
             .map(drop)
+    }
+
+    async fn join_zones(&self, collection: &Collection, runs: &RunStore) -> Result<()> {
+        let Some(sharded) = &collection.sharded else {
+            return Ok(());
+        };
+        let on_source = catalog::shard_zones(self.source).await?;
+        let of_run = (&self.run.pairs[..], runs);
+        layout::zones::join_those_of(&sharded.zones, on_source, self.target, of_run).await
+    }
+
+    /// Straight from this pair's shard, where a late drop is waited for (R7).
+    async fn drop_named(
+        &self,
+        ns: &Namespace,
+        kind: CollectionKind,
+        there: &Catalog,
+    ) -> Result<()> {
+        let mut found = there.collections.iter();
+        if !found.any(|c| c.kind == kind && c.ns == *ns) {
+            return Ok(());
+        }
+        let drop = rawdoc! {"drop": ns.coll.as_str(), "writeConcern": {"w": "majority"}};
+        match admin::run_once(&self.shard.client, &ns.db, &drop).await {
+            Err(e) if e.code != Some(codes::NAMESPACE_NOT_FOUND) => {
+                Err(e.context(format_args!("dropping {ns} on the target")))
+            }
+            _ => Ok(()),
+        }
     }
 }

@@ -23,8 +23,8 @@ pub async fn record(shard: &Shard, store: &PairStore) -> Result<()> {
     Ok(())
 }
 
-/// `there`: names on the target, by UUID there.
-fn renamed<'a>(
+/// `there`: names on the target, by UUID there. Pure: the simulation drives the same code.
+pub fn renamed<'a>(
     recorded: &'a [CollectionState],
     there: &'a HashMap<Uuid, Namespace>,
 ) -> Vec<(&'a CollectionState, &'a Namespace)> {

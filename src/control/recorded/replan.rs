@@ -10,6 +10,7 @@ use crate::control::layout::prepare;
 use crate::control::recorded::emptying;
 use crate::error::{Kind, Result};
 use crate::pair::copy::units::{Cut, WHOLE_READS_MAX};
+use crate::position::Position;
 use crate::state::pair_store::PairStore;
 use crate::state::{CollectionState, ScanOrder, UnitState};
 
@@ -44,7 +45,7 @@ pub async fn take_up_whole_reads(
     let is_lost = |c: &&CollectionState| WHOLE_READS_MAX <= c.whole_reads;
     let lost: Vec<&CollectionState> = begun.into_iter().filter(is_lost).collect();
     let order = Some(ScanOrder::Id);
-    mark(source, store, &lost, Cut { order, ..cut }).await?;
+    mark(source, store, &lost, (Cut { order, ..cut }, None)).await?;
     let told = |c: &&CollectionState| {
         format!(
             "{}: {WHOLE_READS_MAX} reads in the order of the disk were interrupted; it is emptied on the target, and \
@@ -55,15 +56,16 @@ pub async fn take_up_whole_reads(
     Ok(lost.iter().map(told).collect())
 }
 
-/// Marks these as being emptied, planned anew.
+/// Marks these as being emptied, planned anew. `at`: their entries up to there are passed
+/// from now on, since whatever reads them shows it; None: as before.
 pub async fn mark(
     source: &Shard,
     store: &PairStore,
     collections: &[&CollectionState],
-    cut: Cut,
+    (cut, at): (Cut, Option<Position>),
 ) -> Result<()> {
     let planned: Vec<CollectionState> = stream::iter(collections)
-        .map(|state| planned(source, state, cut))
+        .map(|state| planned(source, state, (cut, at.unwrap_or(state.planned_at))))
         .buffered(CONCURRENCY)
         .try_collect()
         .await?;
@@ -71,14 +73,21 @@ pub async fn mark(
 }
 
 /// One that is renamed or dropped at the moment keeps its ranges: they are hints.
-async fn planned(source: &Shard, state: &CollectionState, cut: Cut) -> Result<CollectionState> {
+async fn planned(
+    source: &Shard,
+    state: &CollectionState,
+    (cut, planned_at): (Cut, Position),
+) -> Result<CollectionState> {
     let collection = state.collection();
-    let planned = prepare::planned(cut, source, &collection, true).await;
-    match planned {
-        Err(e) if e.kind == Kind::Server => Ok(CollectionState {
+    let planned = match prepare::planned(cut, source, &collection, true).await {
+        Err(e) if e.kind == Kind::Server => CollectionState {
             order: ScanOrder::Id,
             ..state.clone()
-        }),
-        planned => planned,
-    }
+        },
+        planned => planned?,
+    };
+    Ok(CollectionState {
+        planned_at,
+        ..planned
+    })
 }

@@ -1,7 +1,5 @@
 //! Copies a source shard, or one of its collections, again within a recorded run that no
-//! process works on. A collection is emptied on the pair's target shard and its units
-//! wait again; the pair's position stays. A whole pair starts over, even if its position
-//! rolled off (`anew`).
+//! process works on (`anew`).
 
 use std::time::Duration;
 
@@ -11,7 +9,7 @@ use crate::cluster::catalog::Namespace;
 use crate::cluster::deployment::{Deployment, Shard};
 use crate::control::recorded;
 use crate::control::recorded::anew::Anew;
-use crate::control::recorded::{emptying, names, replan};
+use crate::control::recorded::names;
 use crate::error::{Error, Kind, Result};
 use crate::pair::copy::units::Cut;
 use crate::pair::incarnation;
@@ -107,26 +105,17 @@ pub async fn alone(
     let done = async {
         names::record(shard, store).await?;
         let states = states(&run, target, store, pair).await?;
-        match ns {
-            Some(ns) => {
-                let source = &source.shards[pair];
-                one_collection(source, (shard, store), &states[pair], ns, cut).await
-            }
-            None => {
-                let run = &run;
-                Anew {
-                    source,
-                    target,
-                    run,
-                    pair,
-                    shard,
-                    store,
-                    cut,
-                }
-                .begin(&states)
-                .await
-            }
-        }
+        let anew = Anew {
+            source,
+            target,
+            run: &run,
+            pair,
+            shard,
+            store,
+            cut,
+            only: ns,
+        };
+        anew.begin(&states).await
     };
     let done = done.await;
     client.shutdown().await;
@@ -182,30 +171,4 @@ async fn states(
         .enumerate()
         .map(|(index, state)| state.ok_or_else(|| torn(index)))
         .collect()
-}
-
-async fn one_collection(
-    source: &Shard,
-    (shard, store): (&Shard, &PairStore),
-    state: &PairState,
-    ns: &Namespace,
-    cut: Cut,
-) -> Result<String> {
-    // Of a time series its buckets.
-    let is_chosen = |of: &Namespace| of == ns || of.public() == *ns;
-    let chosen = state.collections.iter();
-    let chosen: Vec<_> = chosen.filter(|c| !c.dead && is_chosen(&c.ns)).collect();
-    if chosen.is_empty() {
-        return Err(Error::new(
-            Kind::Refused,
-            format!("the recorded run has no {ns} on source shard {}", source.id),
-        )
-        .remedy("check --ns; without it all collections of the shard are copied again"));
-    }
-    replan::mark(source, store, &chosen, cut).await?;
-    let count = emptying::finish_wipes(shard, store).await?;
-    Ok(format!(
-        "collections of source shard {} emptied on the target: {count}",
-        source.id
-    ))
 }

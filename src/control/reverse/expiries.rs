@@ -1,18 +1,21 @@
 //! What deletes documents of the old source by itself, or refuses them, while the target is
-//! followed back (R10): held back there. Indexes stay.
+//! followed back (R10): expiries, `prepareUnique`, limits of capped collections. Held back there.
+//! Indexes stay.
 
 use std::collections::HashSet;
 use std::time::Duration;
 
+use bson::raw::cstr;
 use bson::{RawDocumentBuf, doc, rawdoc};
 use tokio::time::timeout;
 
 use crate::bson::element::{document, elements, field};
+use crate::cluster::catalog::capped::Limits;
 use crate::cluster::catalog::contents::{self, Stored};
 use crate::cluster::catalog::{EXPIRY, Namespace, PRE_IMAGES, index};
 use crate::cluster::deployment::{Deployment, Shard};
 use crate::control::held_back::{commands, only, send};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::state::run_store::RunStore;
 use crate::state::{HeldBack, OptionsOf};
 
@@ -21,15 +24,8 @@ const PASS_MAX: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(100);
 
 /// Records what is to be held back as it is, and returns the collections that have an expiry.
-///
-/// # Errors
-/// `Unsupported` for a time series with an expiry: its end of the cutover is not followed.
 pub async fn record(old_source: &Deployment, store: &RunStore) -> Result<HashSet<Namespace>> {
     let found = options(old_source).await?;
-    if let Some(series) = series(&found) {
-        let found = format!("{series} is a time series with an expiry, which no way back follows");
-        return Err(Error::new(Kind::Unsupported, found));
-    }
     store.save_held_back(&found).await?;
     let expiring = found.iter().filter(|held_back| expires(held_back));
     Ok(expiring.map(|held_back| held_back.ns.clone()).collect())
@@ -77,16 +73,6 @@ async fn runs_on(shard: &Shard) -> Result<bool> {
     found.advance().await.map_err(Error::from)
 }
 
-/// A time series of that side that has an expiry.
-pub async fn expiring_series(side: &Deployment) -> Result<Option<Namespace>> {
-    Ok(series(&options(side).await?))
-}
-
-fn series(found: &[HeldBack]) -> Option<Namespace> {
-    let mut expiring = found.iter().filter(|held_back| expires(held_back));
-    expiring.find_map(|held_back| held_back.ns.time_series())
-}
-
 fn expires(held_back: &HeldBack) -> bool {
     field(held_back.options.as_bytes(), EXPIRY.as_bytes()).is_some()
 }
@@ -99,6 +85,12 @@ async fn options(side: &Deployment) -> Result<Vec<HeldBack>> {
         for stored in contents::read(shard).await? {
             let before = found.len();
             found.extend(of(&stored));
+            let limits = Limits::of(&stored.options).filter(|_| side.dialect.writes.trims_come);
+            found.extend(limits.map(|limits| HeldBack {
+                ns: stored.ns.clone(),
+                of: OptionsOf::Collection,
+                options: limits.change(),
+            }));
             if before < found.len() {
                 images.extend(of_collection(&stored, PRE_IMAGES));
             }
@@ -138,7 +130,11 @@ fn of_collection(stored: &Stored, name: &str) -> Option<HeldBack> {
 fn without(held_back: &HeldBack, never: i64) -> HeldBack {
     let instead = match held_back.of {
         OptionsOf::Index => rawdoc! {"expireAfterSeconds": never, "prepareUnique": false},
-        OptionsOf::Collection => rawdoc! {"expireAfterSeconds": "off"},
+        OptionsOf::Collection => {
+            let mut instead = Limits::ROOM.change();
+            instead.append(cstr!("expireAfterSeconds"), "off");
+            instead
+        }
     };
     let options = elements(&held_back.options).map(|option| {
         elements(&instead)
@@ -186,6 +182,16 @@ mod tests {
                 OptionsOf::Collection,
                 rawdoc! {"expireAfterSeconds": 5},
                 rawdoc! {"expireAfterSeconds": "off"},
+            ),
+            (
+                OptionsOf::Collection,
+                rawdoc! {"cappedSize": 4096i64},
+                rawdoc! {"cappedSize": 1i64 << 40},
+            ),
+            (
+                OptionsOf::Collection,
+                rawdoc! {"cappedSize": 4096i64, "cappedMax": 7i64},
+                rawdoc! {"cappedSize": 1i64 << 40, "cappedMax": -1i64},
             ),
             (
                 OptionsOf::Collection,

@@ -54,11 +54,6 @@ pub async fn unfit(opened: &Opened, run: &Run, block: bool) -> Result<Option<Str
             other.id
         )));
     }
-    if let Some(series) = expiries::expiring_series(source).await? {
-        return Ok(Some(format!(
-            "{series} is a time series with an expiry, which no way back follows: remove its expiry by `collMod`"
-        )));
-    }
     let blocked = block || write_block::is_set(source).await?;
     if !blocked || validate::may_write_blocked(source).await? {
         return Ok(None);

@@ -100,7 +100,7 @@ async fn give_up(sides: &Sides, stores: &Stores, found: &Balancers) -> Result<St
     }
     if !held_back.is_empty() {
         told += &format!(
-            "; its expiries stay held back, and nothing expires there until you run {}",
+            "; there expiries and the sizes of capped collections stay held back, until you run {}",
             held_back.join("; ")
         );
     }

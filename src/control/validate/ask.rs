@@ -14,15 +14,17 @@ use mongodb::options::ReadConcern;
 use crate::cluster::catalog::index::IndexName;
 use crate::cluster::catalog::{self, Catalog, Collection, CollectionKind, Namespace};
 use crate::cluster::deployment::{Deployment, Topology};
-use crate::cluster::dialect::CatalogForms;
+use crate::cluster::dialect::Dialect;
 use crate::cluster::retry::answered;
 use crate::cluster::{admin, probe};
 use crate::codes;
 use crate::control::balancer;
+use crate::control::run::now_ms;
 use crate::control::validate::privileges::{self, Need, Needs};
-use crate::control::validate::{Check, content, indexes as index_rules, listed, named, role};
+use crate::control::validate::{
+    Check, content, expiries, indexes as index_rules, listed, named, role,
+};
 use crate::error::{Error, Kind, Result};
-use crate::scope::Filters;
 
 const HISTORY_SECONDS_MIN: i64 = 60;
 /// Questions asked side by side.
@@ -275,10 +277,12 @@ async fn login_of(client: &Client) -> Result<Option<Login>> {
     }))
 }
 
+/// Indexes that the target would refuse, expiries that it does not keep, and what is not on every
+/// shard alike.
 pub(super) async fn indexes(
     source: &Deployment,
     catalog: &Catalog,
-    forms: &CatalogForms,
+    target: &Dialect,
 ) -> Vec<Check> {
     const NAME: &str = "indexes can be rebuilt";
     let plain = catalog
@@ -286,7 +290,7 @@ pub(super) async fn indexes(
         .iter()
         .filter(|c| c.kind == CollectionKind::Plain);
     let asked: Vec<Result<Indexes>> = stream::iter(plain)
-        .map(|c| indexes_of(source, c, forms))
+        .map(|c| indexes_of(source, c, target))
         .buffered(CONCURRENCY)
         .collect()
         .await;
@@ -304,6 +308,7 @@ pub(super) async fn indexes(
             format!("{} indexes", all.count),
             "drop these indexes, or rebuild them with options that the target takes",
         ),
+        expiries::check(&all.noted),
         Check::warn_of(
             "indexes alike on every shard",
             &all.unlike,
@@ -313,12 +318,14 @@ pub(super) async fn indexes(
     ]
 }
 
-/// What is known of indexes: of one collection, then of all.
+/// What is known of indexes, by the source's names: of one collection, then of all.
 #[derive(Default)]
 struct Indexes {
     count: usize,
     /// Those that the target would not build, and why.
     refused: Vec<String>,
+    /// Those whose expiry it does not keep.
+    noted: Vec<String>,
     /// Those that not every shard of the collection has alike.
     unlike: Vec<String>,
 }
@@ -327,6 +334,7 @@ impl Indexes {
     fn join(&mut self, one: Indexes) {
         self.count += one.count;
         self.refused.extend(one.refused);
+        self.noted.extend(one.noted);
         self.unlike.extend(one.unlike);
     }
 }
@@ -335,9 +343,12 @@ impl Indexes {
 async fn indexes_of(
     source: &Deployment,
     collection: &Collection,
-    forms: &CatalogForms,
+    target: &Dialect,
 ) -> Result<Indexes> {
-    let (mut refused, mut by_shard) = (BTreeSet::new(), Vec::new());
+    let (mut refused, mut noted) = (BTreeSet::new(), BTreeSet::new());
+    let mut by_shard = Vec::new();
+    let now_s = (now_ms() / 1_000) as i64;
+    let own = collection.ns.own(&source.scope);
     for (_, shard) in source
         .shards
         .iter()
@@ -345,23 +356,22 @@ async fn indexes_of(
         .filter(|(index, _)| collection.lives_on(*index))
     {
         let specs = catalog::indexes(shard, &collection.ns).await?;
-        refused.extend(specs.iter().filter_map(|spec| {
-            let why = index_rules::refused(spec, forms)?;
-            Some(format!(
-                "{} of {} ({why})",
-                IndexName::of(spec),
-                collection.ns
-            ))
-        }));
+        for spec in &specs {
+            let told = |why: &str| format!("{} of {own} ({why})", IndexName::of(spec));
+            let why = index_rules::refused(spec, &target.catalog);
+            refused.extend(why.map(|why| told(&why)));
+            noted.extend(expiries::noted(spec, &target.writes, now_s).map(told));
+        }
         by_shard.push(specs);
     }
     let unlike = index_rules::unlike(&by_shard);
     Ok(Indexes {
         count: by_shard.iter().map(Vec::len).max().unwrap_or(0),
         refused: refused.into_iter().collect(),
+        noted: noted.into_iter().collect(),
         unlike: unlike
             .iter()
-            .map(|name| format!("{name} of {}", collection.ns))
+            .map(|name| format!("{name} of {own}"))
             .collect(),
     })
 }
@@ -375,7 +385,7 @@ pub(super) async fn target_empty(
     let answer = async {
         let held = catalog::read(target).await?;
         // Whatever the run is about.
-        let whole = catalog::read(&target.filtered(&Filters::default())).await?;
+        let whole = catalog::read(&target.unfiltered()).await?;
         Ok(match content::other_spellings(source, &whole, to_wipe) {
             Some(check) => check,
             None => content::target_empty(source, &held, to_wipe),

@@ -69,6 +69,9 @@ pub struct Check {
     pub found: String,
     /// None exactly if the verdict is ok.
     pub remedy: Option<String>,
+    /// All of what `found` may name the first few of.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<String>,
 }
 
 impl Check {
@@ -79,6 +82,7 @@ impl Check {
             verdict: Verdict::Ok,
             found: found.into(),
             remedy: None,
+            names: Vec::new(),
         }
     }
 
@@ -129,7 +133,7 @@ impl Check {
         if wrong.is_empty() {
             Check::pass(name, good)
         } else {
-            Check::fail(name, listed(wrong), remedy)
+            Check::fail(name, listed(wrong), remedy).naming(wrong)
         }
     }
 
@@ -143,7 +147,15 @@ impl Check {
         if noted.is_empty() {
             Check::pass(name, good)
         } else {
-            Check::warn(name, listed(noted), remedy)
+            Check::warn(name, listed(noted), remedy).naming(noted)
+        }
+    }
+
+    /// What was found is of all these.
+    pub(super) fn naming(self, names: &[String]) -> Self {
+        Check {
+            names: names.to_vec(),
+            ..self
         }
     }
 
@@ -182,6 +194,10 @@ mod tests {
         let names: Vec<String> = (0..12).map(|i| format!("n{i}")).collect();
         assert_eq!(listed(&names[..2]), "n0, n1");
         assert!(listed(&names).ends_with("n9 and 2 more"));
+        let check = serde_json::to_value(Check::none_of("n", &names, "g", "r")).unwrap();
+        assert_eq!(check["names"].as_array().unwrap().len(), 12, "{check}");
+        let good = serde_json::to_value(Check::pass("n", "g")).unwrap();
+        assert!(good.get("names").is_none(), "{good}");
     }
 
     #[test]

@@ -1,36 +1,53 @@
 //! Which collections this release can move.
 //!
-//! Pure decisions over the catalog.
+//! Pure decisions over the catalog. What is to be changed on the source has its name there.
 
 use std::collections::BTreeSet;
 
 use crate::cluster::catalog::{Catalog, Collection, CollectionKind, Namespace};
+use crate::control::layout;
 use crate::control::layout::options::TEMPORARY;
-use crate::control::layout::series;
 use crate::control::validate::{Check, listed};
+use crate::scope::Scope;
 
-pub(super) fn source_collections(catalog: &Catalog) -> Check {
+/// `scope`: of the source, as the catalog.
+pub(super) fn source_collections(catalog: &Catalog, scope: &Scope) -> Check {
     const NAME: &str = "collections supported";
     let wrong = catalog.collections.iter();
-    let wrong: Vec<String> = wrong.filter_map(|c| unsupported(catalog, c)).collect();
+    let wrong = wrong.filter_map(|c| {
+        let why = unsupported(catalog, c)?;
+        Some(format!("{} ({why})", c.ns.public().own(scope)))
+    });
+    let wrong: Vec<String> = wrong.collect();
     let left_over = catalog
         .collections
         .iter()
         .filter(|c| c.options.get_bool(TEMPORARY).unwrap_or(false));
-    let left_over: Vec<String> = left_over.map(|c| c.ns.to_string()).collect();
+    let left_over: Vec<String> = left_over.map(|c| c.ns.own(scope).to_string()).collect();
     if wrong.is_empty() && !left_over.is_empty() {
         let found = format!("{}; temporary: {}", counted(catalog), listed(&left_over));
-        return Check::warn(
+        let check = Check::warn(
             NAME,
             found,
             "left by an interrupted operation; the source drops them at its next election, the target keeps them as ordinary ones: drop them",
         );
+        return check.naming(&left_over);
     }
     Check::none_of(
         NAME,
         &wrong,
         counted(catalog),
         "this release cannot move them: move them by other means and drop them, or leave them out",
+    )
+}
+
+/// `unnamed`: what has a name that is not UTF-8, in words.
+pub(super) fn names(unnamed: &[String]) -> Check {
+    Check::none_of(
+        "names are UTF-8",
+        unnamed,
+        "of all databases, collections and views",
+        "rename them, or move them by other means and drop them: only UTF-8 names can be migrated",
     )
 }
 
@@ -57,6 +74,7 @@ pub(super) fn other_spellings(
             format!("the target holds {}", listed(&found)),
             "no server has two databases that differ only by case: drop or move these collections on the target",
         )
+        .naming(&found)
     })
 }
 
@@ -85,7 +103,8 @@ pub(super) fn target_empty(
                 listed(&respelled)
             ),
             "shardlift drops these empty databases when it makes the others; drop them yourself (`db.getSiblingDB(…).dropDatabase()`) if its user lacks the action dropDatabase",
-        );
+        )
+        .naming(&respelled);
     }
     if names.is_empty() {
         return Check::pass(NAME, "no collections");
@@ -95,6 +114,7 @@ pub(super) fn target_empty(
         format!("the target holds {}", listed(&names)),
         "give an empty target, or drop these databases there; after a cancelled run, start with --restart",
     )
+    .naming(&names)
 }
 
 /// A database of the target that a server takes for another spelling of one of the source's.
@@ -108,28 +128,25 @@ fn respelled(source: &Catalog, name: &str) -> Option<String> {
     Some(format!("{name} ({other} on the source)"))
 }
 
-/// A collection's name, and the reason why it cannot be moved.
-fn unsupported(catalog: &Catalog, collection: &Collection) -> Option<String> {
+/// The reason why a collection cannot be moved.
+fn unsupported(catalog: &Catalog, collection: &Collection) -> Option<&'static str> {
     let is_there = |ns: &Namespace, kind| {
         let mut others = catalog.collections.iter();
         others.any(|c| c.ns == *ns && c.kind == kind)
     };
     let ns = &collection.ns;
     let series = ns.time_series();
-    let why = if collection.options.get_document("encryptedFields").is_ok() {
-        "queryable encryption"
-    } else if let Some(why) = series::refused(collection) {
-        why
+    if let Some(why) = layout::refused(collection) {
+        Some(why)
     } else if series.is_some_and(|series| !is_there(&series, CollectionKind::TimeSeries)) {
-        "buckets without their time series"
+        Some("buckets without their time series")
     } else if collection.kind == CollectionKind::TimeSeries
         && !is_there(&ns.buckets(), CollectionKind::Plain)
     {
-        "a time series without its buckets"
+        Some("a time series without its buckets")
     } else {
-        return None;
-    };
-    Some(format!("{} ({why})", ns.public()))
+        None
+    }
 }
 
 fn counted(catalog: &Catalog) -> String {
@@ -187,7 +204,7 @@ mod tests {
     #[test]
     fn a_time_series_and_its_buckets_belong_together() {
         let series = collection(CollectionKind::TimeSeries, rawdoc! {"timeseries": {}});
-        let check = source_collections(&catalog(vec![series, buckets()]));
+        let check = checked(vec![series, buckets()]);
         assert!(check.verdict == Verdict::Ok, "{check:?}");
         assert!(
             check
@@ -195,6 +212,10 @@ mod tests {
                 .contains("0 unsharded collections, 1 time series"),
             "{check:?}"
         );
+    }
+
+    fn checked(collections: Vec<Collection>) -> Check {
+        source_collections(&catalog(collections), &Scope::default())
     }
 
     fn catalog(collections: Vec<Collection>) -> Catalog {
@@ -242,11 +263,25 @@ mod tests {
         ];
         for (collection, expect) in rows {
             let text = format!("{collection:?}");
-            assert_eq!(
-                !source_collections(&catalog(vec![collection])).has_failed(),
-                expect,
-                "{text}"
-            );
+            assert_eq!(!checked(vec![collection]).has_failed(), expect, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_to_be_dropped_on_the_source_has_its_name_there() {
+        let scope = Scope::with_renames(&["d.c=d.x", "d.x=d.c"]);
+        let plain = |options| collection(CollectionKind::Plain, options);
+        let rows = [
+            (
+                plain(rawdoc! {"encryptedFields": {}}),
+                "d.x (a collection of queryable encryption)",
+            ),
+            (plain(rawdoc! {"temp": true}), "temporary: d.x"),
+            (buckets(), "d.x (buckets without their time series)"),
+        ];
+        for (collection, expect) in rows {
+            let check = source_collections(&catalog(vec![collection]), &scope);
+            assert!(check.found.contains(expect), "{check:?}");
         }
     }
 

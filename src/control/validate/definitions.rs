@@ -47,7 +47,7 @@ pub(super) async fn check(source: &Deployment, target: &Deployment, catalog: &Ca
     )
 }
 
-/// The collection's name with the target's text, if only the target refuses it.
+/// The collection's name on the source with the target's text, if only the target refuses it.
 async fn refused(
     source: &Deployment,
     target: &Deployment,
@@ -61,8 +61,9 @@ async fn refused(
         return Ok(None);
     };
     let shard = &source.shards[collection.primary].client;
-    let is_by_release = refusal(shard, db, &question).await?.is_none();
-    Ok(is_by_release.then(|| format!("{} ({})", collection.ns, refused.message)))
+    let own = collection.ns.own(&source.scope);
+    let is_by_release = refusal(shard, &own.db, &question).await?.is_none();
+    Ok(is_by_release.then(|| format!("{own} ({})", refused.message)))
 }
 
 /// None for a collection that defines nothing.

@@ -9,6 +9,7 @@ mod capacity;
 mod check;
 mod content;
 mod definitions;
+mod expiries;
 mod host;
 pub mod indexes;
 mod members;
@@ -30,7 +31,7 @@ use std::collections::BTreeSet;
 use check::listed;
 pub use check::{Check, Group, Verdict};
 
-use crate::cluster::catalog::{self, Catalog, Namespace};
+use crate::cluster::catalog::{self, Catalog, Named, Namespace};
 use crate::cluster::deployment::{Deployment, Side};
 use crate::config::Config;
 use crate::control::sides::Sides;
@@ -145,14 +146,15 @@ async fn of_content(
     catalog: &Catalog,
     to_wipe: &BTreeSet<Namespace>,
 ) -> Vec<Check> {
-    let mut checks = vec![
-        content::source_collections(catalog),
+    let mut checks = vec![content::source_collections(catalog, &source.scope)];
+    checks.extend(ask::indexes(source, catalog, &target.dialect).await);
+    checks.extend([
         definitions::check(source, target, catalog).await,
         strays::check(source, catalog).await,
         scope::left_behind(source).await,
-    ];
-    checks.extend(ask::indexes(source, catalog, &target.dialect.catalog).await);
+    ]);
     checks.extend(scope::filters(source, catalog).await);
+    checks.extend(scope::renames(source, catalog));
     let empty = ask::target_empty(catalog, target, to_wipe).await;
     checks.push(empty.about(Group::TargetState));
     checks
@@ -188,9 +190,10 @@ pub async fn all(
             return Validation { checks, unreached };
         }
     };
-    let catalog = catalog::read(&source).await;
-    match &catalog {
-        Ok(catalog) => {
+    let named = catalog::read_named(&source).await;
+    match &named {
+        Ok(Named { catalog, unnamed }) => {
+            checks.push(content::names(unnamed));
             checks.extend(run(&source, &target, catalog, &BTreeSet::new()).await);
             checks.push(order::check(config, &source, catalog).await);
         }
@@ -200,7 +203,7 @@ pub async fn all(
         }
     }
     checks.extend(of_config(config, &source, &target));
-    checks.extend(of_reverse(config, &source, &target, catalog.as_ref().ok()).await);
+    checks.extend(of_reverse(config, &source, &target).await);
     checks.sort_by_key(|check| check.group);
     Validation {
         checks,
@@ -240,14 +243,9 @@ fn of_config(config: &Config, source: &Deployment, target: &Deployment) -> Vec<C
 }
 
 /// What a way back needs beside, if it is wanted.
-async fn of_reverse(
-    config: &Config,
-    source: &Deployment,
-    target: &Deployment,
-    catalog: Option<&Catalog>,
-) -> Vec<Check> {
+async fn of_reverse(config: &Config, source: &Deployment, target: &Deployment) -> Vec<Check> {
     if config.reverse {
-        reverse::checks(source, target, catalog).await
+        reverse::checks(source, target).await
     } else {
         Vec::new()
     }
@@ -259,10 +257,11 @@ async fn of_reverse(
 /// # Errors
 /// `Refused`, naming every check that failed with its remedy.
 pub async fn require(config: &Config, sides: &Sides, to_wipe: &BTreeSet<Namespace>) -> Result<()> {
-    let catalog = catalog::read(&sides.source).await?;
+    let Named { catalog, unnamed } = catalog::read_named(&sides.source).await?;
     let mut checks = run(&sides.source, &sides.target, &catalog, to_wipe).await;
+    checks.push(content::names(&unnamed));
     checks.extend(of_config(config, &sides.source, &sides.target));
-    checks.extend(of_reverse(config, &sides.source, &sides.target, Some(&catalog)).await);
+    checks.extend(of_reverse(config, &sides.source, &sides.target).await);
     for check in checks.iter().filter(|check| !check.has_failed()) {
         tell(check);
     }

@@ -52,5 +52,5 @@ async fn looked_at(config: &Config, source: &Deployment, catalog: &Catalog) -> R
         return Ok(Check::pass(NAME, "that of `_id`"));
     }
     let found = format!("that of the disk: {}; else that of `_id`", listed(&natural));
-    Ok(Check::pass(NAME, found))
+    Ok(Check::pass(NAME, found).naming(&natural))
 }

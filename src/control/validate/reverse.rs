@@ -1,18 +1,12 @@
 //! What following the target back to the source needs beside what a migration does. Asked
 //! before the start: after the cutover it would be too late.
 
-use crate::cluster::catalog::Catalog;
 use crate::cluster::deployment::{Deployment, Topology};
-use crate::control::layout::options::expiry;
 use crate::control::validate::privileges::{self, Need, Needs, On};
 use crate::control::validate::{Check, Group, ask, grouped, topology};
 
 /// The rights of the way there on the other side, each; one release; an oplog.
-pub(super) async fn checks(
-    source: &Deployment,
-    target: &Deployment,
-    catalog: Option<&Catalog>,
-) -> Vec<Check> {
+pub(super) async fn checks(source: &Deployment, target: &Deployment) -> Vec<Check> {
     let (follows, writes) = (
         privileges::source(target.topology, &target.dialect),
         privileges::target(source.topology, &source.dialect),
@@ -26,11 +20,8 @@ pub(super) async fn checks(
     );
     let (from, to) = (topology::Side::of(target), topology::Side::of(source));
     let mut checks = grouped(Group::Privileges, vec![follows, writes, blocked]);
+    checks.extend(grouped(Group::Content, vec![names(source)]));
     checks.extend(grouped(Group::TargetState, vec![oplog, history]));
-    checks.extend(grouped(
-        Group::Content,
-        catalog.map(series).into_iter().collect(),
-    ));
     checks.extend(grouped(
         Group::Release,
         vec![topology::same_release(&from, &to)],
@@ -38,19 +29,17 @@ pub(super) async fn checks(
     checks
 }
 
-/// The expiry of a time series is set on the target after the fence, and no change of a time
-/// series is followed.
-fn series(catalog: &Catalog) -> Check {
-    let expiring = catalog.collections.iter().filter_map(|collection| {
-        let series = collection.ns.time_series()?;
-        expiry(&collection.options).map(|_| series.to_string())
-    });
-    Check::none_of(
-        "way back: time series that expire",
-        &expiring.collect::<Vec<_>>(),
-        "none",
-        "the way back could not follow the end of the cutover on these: remove their expiry (`collMod` with \
-         `expireAfterSeconds: \"off\"`), or leave --reverse out",
+fn names(source: &Deployment) -> Check {
+    const NAME: &str = "way back: the same names on both sides";
+    let renames = source.scope.renames();
+    if renames.are_none() {
+        return Check::pass(NAME, "no renames");
+    }
+    let remedy = "leave --reverse or --rename out";
+    Check::fail(
+        NAME,
+        format!("{renames}: the way back cannot undo them yet"),
+        remedy,
     )
 }
 

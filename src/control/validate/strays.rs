@@ -15,12 +15,13 @@ use crate::cluster::catalog::{self, Catalog, Collection, CollectionKind, Namespa
 use crate::cluster::deployment::{Deployment, Topology};
 use crate::control::validate::{Check, listed};
 use crate::error::Result;
+use crate::scope::Scope;
 
 const NAME: &str = "no collection outside the cluster";
 /// A collection being created is on its shard before the routers show it.
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// Those found, as `db.collection on shard`.
+/// Those found, as `db.collection on shard`, by the source's names.
 #[derive(Debug, Default, PartialEq)]
 struct Strays {
     /// A write to one of these stops a run.
@@ -29,7 +30,7 @@ struct Strays {
 }
 
 impl Strays {
-    fn of(shards: &[(&str, &[Stored])], catalog: &Catalog) -> Strays {
+    fn of(shards: &[(&str, &[Stored])], catalog: &Catalog, scope: &Scope) -> Strays {
         let known: HashMap<&Namespace, &Collection> =
             catalog.collections.iter().map(|c| (&c.ns, c)).collect();
         let mut strays = Strays::default();
@@ -45,7 +46,7 @@ impl Strays {
                     _ if is_view => &mut strays.harmless,
                     _ => &mut strays.unknown,
                 };
-                strange.insert(format!("{} on {id}", stored.ns));
+                strange.insert(format!("{} on {id}", stored.ns.own(scope)));
             }
         }
         strays
@@ -91,7 +92,7 @@ async fn once(source: &Deployment, catalog: &Catalog) -> Result<Strays> {
         .map(|shard| shard.id.as_str())
         .zip(stored.iter().map(Vec::as_slice))
         .collect();
-    Ok(Strays::of(&shards, catalog))
+    Ok(Strays::of(&shards, catalog, &source.scope))
 }
 
 fn decide(strays: &Strays) -> Check {
@@ -181,7 +182,7 @@ mod tests {
             let mut shards: [(&str, &[Stored]); 2] = [("a", &[]), ("b", &[])];
             let stored = [stored];
             shards[shard].1 = &stored;
-            let strays = Strays::of(&shards, catalog);
+            let strays = Strays::of(&shards, catalog, &Scope::default());
             let check = decide(&strays);
             assert_eq!(
                 (strays.are_none(), !check.has_failed()),
@@ -207,10 +208,21 @@ mod tests {
         catalog.collections[0].sharded = Some(sharded);
         for (uuid, expect) in [(A, true), (B, false)] {
             let stored = [stored("c", CollectionKind::Plain, Some(uuid))];
-            assert_eq!(
-                !decide(&Strays::of(&[("a", &[]), ("b", &stored)], &catalog)).has_failed(),
-                expect
-            );
+            let shards: [(&str, &[Stored]); 2] = [("a", &[]), ("b", &stored)];
+            let strays = Strays::of(&shards, &catalog, &Scope::default());
+            assert_eq!(!decide(&strays).has_failed(), expect);
         }
+    }
+
+    #[test]
+    fn what_is_to_be_dropped_on_a_shard_has_its_name_there() {
+        let scope = Scope::with_renames(&["d.x=d.y", "d.y=d.x"]);
+        let catalog = catalog(CollectionKind::Plain, Some(A));
+        let stored = [stored("x", CollectionKind::Plain, Some(B))];
+        let check = decide(&Strays::of(&[("a", &stored)], &catalog, &scope));
+        assert!(
+            check.found.starts_with("no router shows d.y on a;"),
+            "{check:?}"
+        );
     }
 }

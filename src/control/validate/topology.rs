@@ -43,6 +43,7 @@ pub(super) fn of_release(source: &Side, target: &Side) -> Vec<Check> {
         version(source, target),
         version_supported(source, target),
         fcv(source, target),
+        definitions(source, target),
     ]
 }
 
@@ -127,6 +128,21 @@ fn version_supported(source: &Side, target: &Side) -> Check {
     )
 }
 
+/// What is there is checked before the start (`indexes`, `definitions`), but not what is made
+/// later.
+fn definitions(source: &Side, target: &Side) -> Check {
+    const NAME: &str = "what is made while it runs";
+    if source.release() == target.release() {
+        return Check::pass(NAME, "both sides take the same");
+    }
+    Check::warn(
+        NAME,
+        "the source takes indexes, validators and collections that the target's release refuses: one made until the cutover \
+         stops the run",
+        "make none, or drop it on the source (`collMod` another validator), and run the same command again",
+    )
+}
+
 fn releases(source: &Side, target: &Side) -> String {
     format!(
         "source runs {}, target runs {}",
@@ -175,6 +191,7 @@ fn set_fcv(name: &str, fcv: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::validate::Verdict;
 
     fn side(topology: Topology, shard_count: usize, version: (u32, u32), fcv: &str) -> Side {
         let version = Version {
@@ -204,6 +221,16 @@ mod tests {
             .filter(|c| c.has_failed())
             .map(|c| c.name)
             .collect()
+    }
+
+    #[test]
+    fn a_path_upward_is_warned_of_what_may_stop_it() {
+        let set = |release, fcv| side(Topology::ReplicaSet, 1, release, fcv);
+        let warns = |target| {
+            let checks = of_release(&set((4, 4), "4.4"), &target);
+            checks.iter().any(|check| check.verdict == Verdict::Warning)
+        };
+        assert!(warns(set((5, 0), "5.0")) && !warns(set((4, 4), "4.4")));
     }
 
     #[test]

@@ -173,7 +173,12 @@ fn snapshot() -> Value {
 fn recopy_body() -> Value {
     let mut body = optional([
         ("shard", text("Id of the source shard.")),
-        ("ns", or_null(text("Only this collection of it."))),
+        (
+            "ns",
+            or_null(text(
+                "Only this collection of it, by its name on the target.",
+            )),
+        ),
     ]);
     body["required"] = json!(["shard"]);
     body

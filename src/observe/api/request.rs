@@ -38,7 +38,7 @@ pub enum Request {
 pub struct Recopied {
     /// Id of the source shard.
     pub shard: String,
-    /// Only this collection of it, as `db.collection`.
+    /// Only this collection of it, as `db.collection` of the target.
     #[serde(default)]
     pub ns: Option<String>,
 }

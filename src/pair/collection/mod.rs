@@ -4,8 +4,10 @@
 
 pub mod life;
 pub mod names;
+mod past;
 pub mod doubts;
 pub mod duplicate_names;
+pub mod capped;
 pub mod held_back;
 pub mod under_way;
 
@@ -18,6 +20,7 @@ use parking_lot::Mutex;
 
 use crate::cluster::catalog::{Namespace, index};
 use crate::cluster::ownership::Ownership;
+use crate::pair::collection::capped::Capped;
 use crate::pair::collection::doubts::Doubts;
 use crate::pair::collection::duplicate_names::DuplicateNames;
 use crate::pair::collection::held_back::HeldBack;
@@ -87,9 +90,14 @@ pub enum Sharding {
 #[derive(Debug)]
 pub struct Tracked {
     pub uuid: Uuid,
+    /// The source's database, in which it stays: its UUID is looked for there.
+    pub source_db: String,
     names: Mutex<Names>,
     pub traits: Traits,
     pub order: ScanOrder,
+    /// What it was up to there is in its copy, whatever an entry up to there says. Zero if the
+    /// run began with it.
+    planned_at: Position,
     /// Of sharded collections. Set once, before anything of it is let through.
     ownership: OnceLock<Ownership>,
     /// Set once, when the target's collection exists, before the first write.
@@ -105,8 +113,7 @@ pub struct Tracked {
     indexes_listed_at: AtomicU64,
     /// Ops handed to lanes and not yet applied: the gate adds, lanes take off.
     pub in_lanes: AtomicU64,
-    /// Of a capped collection: the last insert made a document (`write::in_order`).
-    pub inserts_make: AtomicBool,
+    pub capped: Capped,
     /// Commands on the target's collection that nobody has answered yet.
     under_way: Count,
     /// Documents that are written one by one.
@@ -144,9 +151,11 @@ impl Tracked {
     pub fn called(uuid: Uuid, names: Names, traits: Traits) -> Self {
         Tracked {
             uuid,
+            source_db: names.log.db.clone(),
             names: Mutex::new(names),
             traits,
             order: ScanOrder::Id,
+            planned_at: Position::default(),
             ownership: OnceLock::new(),
             target_uuid: OnceLock::new(),
             life: LifeNow::default(),
@@ -154,7 +163,7 @@ impl Tracked {
             rolls: AtomicBool::new(false),
             indexes_listed_at: AtomicU64::new(0),
             in_lanes: AtomicU64::new(0),
-            inserts_make: AtomicBool::new(false),
+            capped: Capped::default(),
             under_way: Count::default(),
             duplicate_names: DuplicateNames::default(),
             doubts: Doubts::default(),
@@ -169,12 +178,17 @@ impl Tracked {
         Tracked { order, ..self }
     }
 
+    /// The source has it in this database.
+    pub fn in_database(self, source_db: String) -> Self {
+        Tracked { source_db, ..self }
+    }
+
     /// Its name on the target.
     pub fn ns(&self) -> Namespace {
         self.names.lock().target.clone()
     }
 
-    /// Its name by the log, as it is now.
+    /// Its name by the log, as it is now; as the target would have it.
     pub fn logged_ns(&self) -> Namespace {
         self.names.lock().log.clone()
     }
@@ -377,22 +391,4 @@ impl Tracked {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn one_command_begins_on_each_collection_once() {
-        let of = |byte| {
-            let ns = Namespace {
-                db: "d".to_owned(),
-                coll: format!("c{byte}"),
-            };
-            Tracked::new(Uuid::from_bytes([byte; 16]), ns, Traits::default())
-        };
-        let (a, b) = (of(1), of(2));
-        let begun = begin_writes(vec![&b, &a, &b]).await.expect("alive");
-        assert_eq!(begun.len(), 2, "a rename would wait for a third for ever");
-        b.kill();
-        assert!(begin_writes(vec![&a, &b]).await.is_none());
-    }
-}
+mod tests;

@@ -1,5 +1,5 @@
 //! What a collection is called: on the target, and by the source's log as far as the tail has
-//! come. A name is that until the next rename.
+//! come. A name is that until the next rename. Both are names of the target (`--rename`).
 //!
 //! Pure.
 
@@ -33,11 +33,16 @@ impl Names {
         position: Position,
         to: &Namespace,
     ) -> Option<Namespace> {
-        if position <= self.renamed_at {
+        if !self.are_before(position) {
             return None;
         }
         self.renamed_at = position;
         Some(std::mem::replace(&mut self.log, to.clone()))
+    }
+
+    /// A rename at `position` comes after them.
+    pub(super) fn are_before(&self, position: Position) -> bool {
+        self.renamed_at < position
     }
 
     /// It has this name on the target, and no rename of it is under way.

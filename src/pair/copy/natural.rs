@@ -216,9 +216,10 @@ impl Scanners {
     /// The server shows `position` in whatever it is asked for from now on: the cursor lives
     /// in one process, whose majority view only moves on.
     async fn reach(&self, unit: &ScanUnit, server: &Reached, position: Position) -> Result<()> {
-        let db = unit.tracked.ns().db;
+        let db = &unit.tracked.source_db;
+        let position = position.max(unit.tracked.planned_at());
         let reached = async {
-            let wait = server.wait(&self.source, &db, position);
+            let wait = server.wait(&self.source, db, position);
             tokio::try_join!(wait, server.check(&self.source)).map(drop)
         };
         let reached = self.direct.while_primary(server.address(), reached);

@@ -25,7 +25,6 @@ use crate::pair::collection::Tracked;
 use crate::pair::copy::natural::unless_in_vain;
 use crate::pair::copy::reached::Reached;
 use crate::pair::copy::scan_unit::{ReadTo, ScanUnit, Written, finds};
-use crate::pair::ddl::capped;
 use crate::pair::ddl::index::Indexer;
 use crate::pair::ddl::vanished;
 use crate::pair::gate::replay::Replayer;
@@ -158,9 +157,6 @@ impl Scanners {
                 // Documents there would be out of order (R6).
                 self.writer.empty(tracked).await?;
             }
-            if tracked.traits.capped {
-                capped::make_room(&self.source, &self.indexer.target, tracked).await?;
-            }
             let read = match tracked.order {
                 ScanOrder::Id => self.read_and_write(unit, started.fence, &mut reached).await,
                 ScanOrder::Natural => self.read_from_the_first(unit, first.take()).await,
@@ -283,19 +279,23 @@ impl Scanners {
                 writes.spawn(self.clone().write(unit.clone(), fence, batch, permit));
                 self.throttle.copied(bytes as u64).await;
                 permit = self.share.reserve_reply().await;
+                if unit.tracked.capped.is_given_up() {
+                    return Ok(());
+                }
             }
         }
         Ok(())
     }
 
-    /// A cursor on a server that has reached `fence`.
+    /// A cursor on a server that has reached `fence`, and where the collection was planned.
     pub(super) async fn open(
         &self,
         unit: &ScanUnit,
         fence: Position,
         find: RawDocumentBuf,
     ) -> Result<(Cursor, Reached)> {
-        let db = &unit.tracked.ns().db;
+        let db = &unit.tracked.source_db;
+        let fence = fence.max(unit.tracked.planned_at());
         self.read(unit, async {
             let server = Reached::fence(&self.source, db, fence).await?;
             let next = Next {

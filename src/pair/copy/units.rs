@@ -96,7 +96,7 @@ pub async fn order(
 
 /// One that the source does not let us look at is read by `_id`.
 async fn by_the_disk(source: &Shard, ns: &Namespace) -> Result<ScanOrder> {
-    match disk_order::ascending(&source.client, ns).await {
+    match disk_order::ascending(&source.client, &ns.own(&source.scope)).await {
         Ok(Some(ascending)) if disk_order::is_mixed(ascending) => Ok(ScanOrder::Natural),
         Ok(_) => Ok(ScanOrder::Id),
         Err(e) if e.kind == Kind::Server || e.code == Some(codes::MAX_TIME_EXPIRED) => {
@@ -122,7 +122,8 @@ async fn bounds(
     let samples = (units * SAMPLES_PER_RANGE)
         .min(size.documents / SAMPLE_SHARE_MAX)
         .max(units);
-    let bounds = ranges::bounds(&source.client, ns, units, samples).await?;
+    let ns = ns.own(&source.scope);
+    let bounds = ranges::bounds(&source.client, &ns, units, samples).await?;
     Ok(thin_out(bounds))
 }
 

@@ -8,12 +8,12 @@ use bson::{RawDocument, RawDocumentBuf, Uuid};
 use crate::bson::element::{document, elements};
 use crate::cluster::catalog::Namespace;
 use crate::cluster::catalog::index::IndexName;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::pair::collection::Traits;
 use crate::pair::oplog::entry::Entry;
 use crate::pair::oplog::meaning::Meaning;
 use crate::position::Position;
-use crate::scope::{BUCKETS, is_users};
+use crate::scope::{BUCKETS, Scope, is_users};
 
 /// Where a server keeps the views of a database.
 pub const VIEWS: &str = "system.views";
@@ -25,6 +25,11 @@ pub fn renamed(shard: &str) -> String {
 }
 /// The same, of a sharded collection.
 pub const SHARDED_RENAMED: &str = "renames of sharded collections cannot be followed: keep them off the source until the cutover, and start over with `shardlift migrate --restart`";
+
+/// What a resharding calls the collection that is to take the place of another.
+pub const RESHARDING: &str = "system.resharding.";
+/// What to do about that.
+pub const RESHARDED: &str = "a resharded collection has another shard key, and all its documents anew: reshard it before the migration or after its cutover, and start over with `shardlift migrate --restart`";
 
 /// One DDL on one collection, owned.
 #[derive(Debug)]
@@ -63,17 +68,20 @@ pub enum Ddl {
         of_indexes: bool,
         position: Position,
     },
-    /// Something became of the views of a database: of the one that has this name, or of all
+    /// Something became of the views of databases: of the one that has this name, or of all
     /// (`system.views`).
     Views {
-        ns: Namespace,
+        of: Vec<Namespace>,
         position: Position,
     },
 }
 
 impl Ddl {
-    /// Reads a DDL entry; None if there is nothing to carry over.
-    pub fn of(entry: &Entry<'_>, meaning: Meaning<'_>) -> Result<Option<Ddl>> {
+    /// Reads a DDL entry, by the run's names; None if there is nothing to carry over.
+    ///
+    /// # Errors
+    /// `Unsupported` for what cannot be followed.
+    pub fn of(scope: &Scope, entry: &Entry<'_>, meaning: Meaning<'_>) -> Result<Option<Ddl>> {
         let position = entry.position;
         let uuid = || {
             entry
@@ -81,8 +89,8 @@ impl Ddl {
                 .ok_or_else(|| entry.unsupported("a command without a collection UUID"))
         };
         Ok(Some(match meaning {
-            Meaning::Create { coll } => return create(entry, coll),
-            Meaning::Drop { coll: VIEWS } => Ddl::of_views(entry, None),
+            Meaning::Create { coll } => return create(scope, entry, coll),
+            Meaning::Drop { coll: VIEWS } => Ddl::of_views(scope, entry, None)?,
             Meaning::Drop { .. } => Ddl::Drop {
                 uuid: uuid()?,
                 position,
@@ -113,14 +121,17 @@ impl Ddl {
                 names: vec![IndexName::new(name)],
                 position,
             },
-            Meaning::Rename { from, to, dropped } => Ddl::Rename {
-                uuid: uuid()?,
-                from: namespace(entry, from)?,
-                to: namespace(entry, to)?,
-                dropped,
-                position,
-            },
-            Meaning::Modify { coll } => modify(entry, coll, uuid()?)?,
+            Meaning::Rename { from, to, dropped } => {
+                let (uuid, (from, to)) = (uuid()?, renaming(scope, entry, from, to)?);
+                Ddl::Rename {
+                    uuid,
+                    from,
+                    to,
+                    dropped,
+                    position,
+                }
+            }
+            Meaning::Modify => modify(entry, uuid()?),
             Meaning::Refused { command, remedy } => {
                 return Err(entry.unsupported(&format!("a `{command}`")).remedy(remedy));
             }
@@ -130,20 +141,28 @@ impl Ddl {
     }
 
     /// An entry about views: a change of one, or the drop of all.
-    pub fn of_views(entry: &Entry<'_>, view: Option<&str>) -> Ddl {
-        let ns = Namespace {
-            db: entry.database().to_owned(),
-            coll: view.unwrap_or(VIEWS).to_owned(),
+    pub fn of_views(scope: &Scope, entry: &Entry<'_>, view: Option<&str>) -> Result<Ddl> {
+        let all = |db: String| Namespace {
+            db,
+            coll: VIEWS.to_owned(),
         };
-        Ddl::Views {
-            ns,
+        let of = match view {
+            Some(view) => vec![named(scope, entry.database(), view)?],
+            None => {
+                let databases = scope.databases_named(entry.database());
+                databases.into_iter().map(all).collect()
+            }
+        };
+        Ok(Ddl::Views {
+            of,
             position: entry.position,
-        }
+        })
     }
 }
 
-fn create(entry: &Entry<'_>, coll: &str) -> Result<Option<Ddl>> {
-    if matches!(coll, VIEWS | "system.profile") {
+fn create(scope: &Scope, entry: &Entry<'_>, coll: &str) -> Result<Option<Ddl>> {
+    // What a resharding makes counts once it takes the collection's name.
+    if matches!(coll, VIEWS | "system.profile") || coll.starts_with(RESHARDING) {
         return Ok(None);
     }
     if !is_users(entry.database(), coll) {
@@ -154,49 +173,67 @@ fn create(entry: &Entry<'_>, coll: &str) -> Result<Option<Ddl>> {
     let uuid = entry
         .uuid
         .ok_or_else(|| entry.unsupported("a create without a collection UUID"))?;
-    let ns = Namespace {
-        db: entry.database().to_owned(),
-        coll: coll.to_owned(),
-    };
     Ok(Some(Ddl::Create {
         uuid,
-        ns,
+        ns: named(scope, entry.database(), coll)?,
         traits: Traits::of(entry.o),
         position: entry.position,
     }))
 }
 
-fn namespace(entry: &Entry<'_>, name: &str) -> Result<Namespace> {
+/// # Errors
+/// `Unsupported` for one that would cross databases on the target: no server keeps a UUID then.
+fn renaming(
+    scope: &Scope,
+    entry: &Entry<'_>,
+    from: &str,
+    to: &str,
+) -> Result<(Namespace, Namespace)> {
+    let names = (namespace(scope, entry, from)?, namespace(scope, entry, to)?);
+    if names.0.db != names.1.db {
+        let what = format!(
+            "a rename of {from} to {to}, which would be from {} to {}, another database, on the target ({})",
+            names.0,
+            names.1,
+            scope.renames()
+        );
+        return Err(entry.unsupported(&what).remedy(CROSSES));
+    }
+    Ok(names)
+}
+
+fn namespace(scope: &Scope, entry: &Entry<'_>, name: &str) -> Result<Namespace> {
     let (db, coll) = name
         .split_once('.')
         .ok_or_else(|| entry.unsupported("a rename without a database"))?;
-    expect_no_series(entry, "renameCollection", coll)?;
-    Ok(Namespace {
-        db: db.to_owned(),
-        coll: coll.to_owned(),
-    })
+    if coll.starts_with(BUCKETS) {
+        let found = "a `renameCollection` of a time series";
+        return Err(entry.unsupported(found).remedy(SERIES_RENAMED));
+    }
+    named(scope, db, coll)
 }
 
 /// # Errors
-/// `Unsupported` for buckets: of a time series more would have to change than these.
-fn expect_no_series(entry: &Entry<'_>, command: &str, coll: &str) -> Result<()> {
-    if coll.starts_with(BUCKETS) {
-        let found = format!("a `{command}` of a time series");
-        return Err(entry.unsupported(&found).remedy(SERIES_CHANGED));
-    }
-    Ok(())
+/// `Unsupported` for what came to be with a name that is another's on the target.
+fn named(scope: &Scope, db: &str, coll: &str) -> Result<Namespace> {
+    let taken = |e| Error {
+        kind: Kind::Unsupported,
+        ..e
+    };
+    Namespace::named(scope, db, coll).map_err(taken)
 }
 
-const SERIES_CHANGED: &str = "changes of a time series cannot be followed: change it before the migration or after its cutover, and start over with `shardlift migrate --restart`";
+const SERIES_RENAMED: &str = "renames of a time series cannot be followed: rename it before the migration or after its cutover, and start over with `shardlift migrate --restart`";
 
-fn modify(entry: &Entry<'_>, coll: &str, uuid: Uuid) -> Result<Ddl> {
-    expect_no_series(entry, "collMod", coll)?;
+const CROSSES: &str = "renames, and `$out`, `mapReduce` and `convertToCapped`, which end in one, cannot be followed between names that `--rename` takes to different databases: keep them off the source until the cutover, and start over with `shardlift migrate --restart`, or with renames within one database";
+
+fn modify(entry: &Entry<'_>, uuid: Uuid) -> Ddl {
     let mut changed = elements(entry.o).skip(1);
-    Ok(Ddl::Modify {
+    Ddl::Modify {
         uuid,
         of_indexes: changed.any(|change| change.name == b"index"),
         position: entry.position,
-    })
+    }
 }
 
 /// The specification inside a `createIndexes` entry, which carries the command's

@@ -17,8 +17,8 @@ use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 use crate::observe::counters::PairMetrics;
 use crate::pair::collection::Tracked;
-use crate::pair::ddl::capped;
 use crate::pair::ddl::options;
+use crate::pair::ddl::refused::unless_taken;
 use crate::pair::ddl::vanished;
 use crate::pair::mend::doubtful::Doubtful;
 use crate::pair::mend::source_indexes::{list, to_create};
@@ -54,9 +54,6 @@ impl Indexer {
     /// after a restart, and where the target's indexes are not what the oplog expects.
     /// Index DDL up to the position of the list is included in it and is skipped later.
     pub async fn reconcile(&self, tracked: &Tracked) -> Result<()> {
-        if tracked.traits.capped && TargetIndexes::of(&self.target, tracked).is_some() {
-            capped::fit(&self.doubtful, tracked).await?;
-        }
         for _ in 0..ROUNDS_MAX {
             let Some(target) = TargetIndexes::of(&self.target, tracked) else {
                 return Ok(());
@@ -84,11 +81,17 @@ impl Indexer {
     }
 
     /// The same, and gives it the source's options: a change of an index may have switched
-    /// off one.
+    /// off one. Options that the target does not take stay as they are: that ends no run, but
+    /// holds the cutover back.
     pub async fn mend(&self, tracked: &Tracked) -> Result<()> {
         self.reconcile(tracked).await?;
-        options::align(&self.lister, &self.target, tracked).await?;
-        Ok(())
+        match options::align(&self.lister, &self.target, tracked).await {
+            Err(e) if matches!(e.kind, Kind::Server | Kind::Unsupported) => {
+                tracing::warn!("options of {} stay as they are: {e}", tracked.ns());
+                Ok(())
+            }
+            aligned => aligned.map(drop),
+        }
     }
 
     /// Carries out a plan. Returns false if something unlisted was in the way.
@@ -168,10 +171,19 @@ impl Indexer {
     async fn create(&self, target: &TargetIndexes<'_>, specs: Vec<RawDocumentBuf>) -> Result<()> {
         let count = specs.len() as u64;
         let are_changed = target.are_changed(&specs);
+        let names: Vec<IndexName> = specs.iter().map(|spec| IndexName::of(spec)).collect();
         let (unique, plain): (Vec<_>, Vec<_>) =
             specs.into_iter().partition(|spec| index::is_unique(spec));
         self.metrics.indexes_total.fetch_add(count, Relaxed);
         let built = self.build_all(target, plain, unique).await;
+        let built = built.map_err(|e| {
+            let ns = target.tracked.ns().own(&self.lister.shard.scope);
+            let names = shown(&names);
+            unless_taken(
+                e,
+                format_args!("of the indexes {names} of {ns} drop there what it does not take"),
+            )
+        });
         match &built {
             Ok(()) => self.metrics.indexes_built.fetch_add(count, Relaxed),
             Err(_) => self.metrics.indexes_total.fetch_sub(count, Relaxed),

@@ -6,6 +6,7 @@ pub mod entry;
 pub mod sink;
 mod renames;
 pub mod vanished;
+pub mod refused;
 pub mod options;
 pub mod capped;
 pub mod index;

@@ -4,8 +4,7 @@
 //!
 //! It goes straight to the pair's own shard, as the source logs it there: a shard without
 //! chunks may have logged nothing, and then it has not changed either. What acts by itself
-//! waits for the cutover (R10), and the size of a capped collection for an exact state
-//! (`capped`).
+//! waits for the cutover (R10): an expiry, and the size of a capped collection.
 
 use std::sync::Arc;
 
@@ -19,6 +18,7 @@ use crate::cluster::deployment::Shard;
 use crate::error::Result;
 use crate::pair::collection::Tracked;
 use crate::pair::collection::under_way::{is_answered, until_answered};
+use crate::pair::ddl::refused::unless_taken;
 use crate::pair::ddl::vanished;
 use crate::pair::oplog::proven::{self, Lister};
 
@@ -43,7 +43,7 @@ pub async fn align(
     let Some(made) = tracked.bound_to() else {
         return Ok(None);
     };
-    let (db, one) = (&tracked.ns().db, std::slice::from_ref(lister));
+    let (db, one) = (&tracked.source_db, std::slice::from_ref(lister));
     let what = format!("the options of {}", tracked.ns());
     for round in 0.. {
         let list = || catalog::options_of(&lister.shard.client, db, tracked.uuid);
@@ -51,7 +51,7 @@ pub async fn align(
             vanished::until_dropped(&lister.shard, tracked).await?;
             return Ok(None);
         };
-        let Some(there) = catalog::options_of(&target.client, db, made).await? else {
+        let Some(there) = catalog::options_of(&target.client, &tracked.ns().db, made).await? else {
             return Ok(None);
         };
         let changes = changes(&wanted, &there);
@@ -59,7 +59,11 @@ pub async fn align(
             return Ok(Some(wanted));
         }
         for change in changes {
-            modify(target, tracked, &change).await?;
+            let modified = modify(target, tracked, &change).await;
+            modified.map_err(|e| {
+                let own = tracked.ns().own(&lister.shard.scope);
+                unless_taken(e, format_args!("change {own} there by `collMod`"))
+            })?;
         }
     }
     unreachable!("the last round returns")

@@ -46,6 +46,13 @@ impl DdlSink {
         });
     }
 
+    /// No earlier attempt has made this rename, and its collection is not dead.
+    pub(super) fn is_to_be_renamed(&self, uuid: &Uuid, position: Position) -> bool {
+        let gate = self.gate.lock();
+        let tracked = gate.tracked(uuid).filter(|tracked| !tracked.is_dead());
+        tracked.is_some_and(|tracked| tracked.is_renamed_by(position))
+    }
+
     async fn rename_on_target(
         &self,
         tracked: Arc<Tracked>,

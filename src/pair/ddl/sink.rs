@@ -59,7 +59,10 @@ impl DdlSink {
                 position,
             } => self.create(uuid, ns, traits, position),
             Ddl::Drop { uuid, position } => self.drop_collection(uuid, position),
-            Ddl::Views { ns, position } => self.follow_views(ns, position),
+            Ddl::Views { of, position } => {
+                of.into_iter()
+                    .for_each(|ns| self.follow_views(ns, position));
+            }
             Ddl::CreateIndexes {
                 uuid,
                 specs,
@@ -71,8 +74,12 @@ impl DdlSink {
                 position,
             } => self.drop_indexes(&uuid, names, position),
             Ddl::Rename {
-                from, to, position, ..
-            } if !self.follows_renames => {
+                uuid,
+                from,
+                to,
+                position,
+                ..
+            } if !self.follows_renames && self.is_to_be_renamed(&uuid, position) => {
                 let found = format!("the source renamed {from} to {to} (`renameCollection`)");
                 let remedy = entry::renamed(&self.indexer.lister.shard.id);
                 let stop = async { Err(Error::new(Kind::Unsupported, found).remedy(remedy)) };
@@ -203,7 +210,9 @@ impl DdlSink {
         if gate.tracked(&uuid).is_some() {
             return;
         }
-        let tracked = Arc::new(Tracked::new(uuid, ns.clone(), traits));
+        let source_db = ns.own(&self.indexer.lister.shard.scope).db;
+        let tracked = Tracked::new(uuid, ns.clone(), traits).in_database(source_db);
+        let tracked = Arc::new(tracked);
         gate.admit_new(tracked.clone());
         drop(gate);
         let sink = self.clone();

@@ -47,7 +47,7 @@ pub async fn until_dropped(source: &Shard, tracked: &Tracked) -> Result<()> {
     let back = async {
         loop {
             tokio::time::sleep(POLL).await;
-            let is_out = catalog::is_out(source, &tracked.ns().db, tracked.uuid).await;
+            let is_out = catalog::is_out(source, &tracked.source_db, tracked.uuid).await;
             if matches!(is_out, Ok(false)) && !tracked.is_dead() {
                 return;
             }
@@ -70,5 +70,5 @@ pub async fn died(tracked: &Tracked) {
 
 /// The source shard does not know the collection's UUID now.
 pub async fn is_gone(source: &Client, tracked: &Tracked) -> Result<bool> {
-    catalog::is_gone(source, &tracked.ns().db, tracked.uuid).await
+    catalog::is_gone(source, &tracked.source_db, tracked.uuid).await
 }

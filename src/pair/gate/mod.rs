@@ -242,6 +242,10 @@ impl Gate {
             Life::OtherShards | Life::DropExpected => return Verdict::Foreign,
             Life::Dead => return Verdict::Dropped,
         }
+        // Every read of its copy shows it.
+        if op.position <= collection.tracked.planned_at() {
+            return Verdict::Dropped;
+        }
         if !collection.owns(&op) {
             return Verdict::Foreign;
         }

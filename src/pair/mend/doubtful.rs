@@ -310,23 +310,7 @@ impl Doubtful {
         Ok(rest)
     }
 
-    /// A capped collection takes no part in transactions, and a document written
-    /// again would be its newest. Only what is on neither side is right as it is.
-    async fn resolve_capped(
-        &self,
-        reread: &Reread<'_>,
-        ids: &[IdKey],
-    ) -> std::result::Result<(), Stop> {
-        let there = reread.exist_on_source(ids).await?
-            || reread.exist_on_target(ids).await.map_err(Stop::Fault)?;
-        if there {
-            return Err(Stop::Fault(unsupported_capped(reread.tracked)));
-        }
-        self.resolved(reread.tracked, reread.position, ids);
-        Ok(())
-    }
-
-    fn resolved(&self, tracked: &Tracked, position: Position, ids: &[IdKey]) {
+    pub(super) fn resolved(&self, tracked: &Tracked, position: Position, ids: &[IdKey]) {
         tracing::debug!(ns = %tracked.ns(), %position, documents = ids.len(), "read again after refused writes");
         tracked.doubts.forget(ids);
         self.metrics
@@ -378,13 +362,4 @@ fn parked(tracked: &Tracked, parameter: &str, last: &Error, since: Instant) -> E
         code: last.code,
         ..error
     }
-}
-
-fn unsupported_capped(tracked: &Tracked) -> Error {
-    let found = format!(
-        "a document of the capped collection {} would have to be read again: the target refused a write of it, an `applyOps` by a user updated it, or an update by a release before 5.0 that takes a field out may be there already",
-        tracked.ns()
-    );
-    Error::new(Kind::Unsupported, found)
-        .remedy("a capped collection cannot be repaired document by document: copy its source shard again with `shardlift recopy --shard <its name>`")
 }

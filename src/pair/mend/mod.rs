@@ -4,5 +4,6 @@
 pub mod reread;
 pub mod stale_indexes;
 pub mod doubtful;
+mod anew;
 pub mod source_indexes;
 pub mod target_indexes;

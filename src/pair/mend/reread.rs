@@ -228,7 +228,7 @@ impl Reread<'_> {
             batch_size: READ_IDS_MAX as i32,
             await_ms: None,
         };
-        let db = &self.tracked.ns().db;
+        let db = &self.tracked.source_db;
         self.read(async {
             if let Some(mut cursor) = reading {
                 cursor.again(db, find).await?;

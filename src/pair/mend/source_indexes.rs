@@ -31,8 +31,7 @@ pub async fn list(lister: &Arc<Lister>, tracked: &Tracked) -> Result<Option<Sour
         std::slice::from_ref(lister),
         format!("the indexes of {}", tracked.ns()),
     );
-    let db = tracked.ns().db;
-    let list = || catalog::indexes_of(&lister.shard, &db, tracked.uuid);
+    let list = || catalog::indexes_of(&lister.shard, &tracked.source_db, tracked.uuid);
     let listed = Retry::new(lister.patience)
         .until_it_works(|| proven::read(one, &what, list))
         .await?;

@@ -18,6 +18,7 @@ use parking_lot::Mutex;
 use crate::error::Result;
 use crate::observe::counters::PairMetrics;
 use crate::pair::budget::{Permit, REPLY_BYTES_MAX, Share};
+use crate::pair::collection::Tracked;
 use crate::pair::ddl::entry::Ddl;
 use crate::pair::ddl::sink::DdlSink;
 use crate::pair::gate::Gate;
@@ -118,7 +119,7 @@ impl Tail {
             "c" => self.command(entry, raw, origin).await?,
             _ if entry.is_of_views() => {
                 self.transactions.ended(entry);
-                self.views_changed(entry);
+                self.views_changed(entry)?;
             }
             _ => return Err(entry.unsupported("an entry of unknown kind")),
         }
@@ -175,7 +176,7 @@ impl Tail {
         for inner in entry.operations(position)? {
             let inner = inner?;
             match inner.op {
-                _ if inner.is_of_views() => self.views_changed(&inner),
+                _ if inner.is_of_views() => self.views_changed(&inner)?,
                 "i" | "u" | "d" => crud.push(inner),
                 "n" => {}
                 _ => self.ddl(&inner, inner.meaning()?)?,
@@ -210,9 +211,34 @@ impl Tail {
         }
         let tracked = |uuid| self.gate.lock().tracked(&uuid).cloned();
         let tracked = entry.uuid.and_then(tracked);
-        let is_ours = tracked.as_ref().is_some_and(|tracked| !tracked.is_dead());
+        let dropped = dropped_by(&meaning);
+        let is_past = tracked
+            .as_ref()
+            .is_some_and(|tracked| tracked.is_past(entry.position));
+        let ddl = match self.asked_for(entry, meaning, tracked.as_deref()) {
+            // What cannot be followed stops nothing where the copy has it. What else it did counts.
+            Err(_) if is_past => {
+                let position = entry.position;
+                dropped.map(|uuid| Ddl::Drop { uuid, position })
+            }
+            ddl => ddl?,
+        };
+        if let Some(ddl) = ddl {
+            self.accept(entry, ddl);
+        }
+        Ok(())
+    }
+
+    /// The DDL of a command on a collection; None if there is nothing to carry over.
+    fn asked_for(
+        &mut self,
+        entry: &Entry<'_>,
+        meaning: Meaning<'_>,
+        tracked: Option<&Tracked>,
+    ) -> Result<Option<Ddl>> {
+        let is_ours = tracked.is_some_and(|tracked| !tracked.is_dead());
         let Some(meaning) = scoped::meaning_to(&self.scope, entry, is_ours, meaning)? else {
-            return Ok(());
+            return Ok(None);
         };
         // Whatever made it, that was passed over.
         let is_unknown = tracked.is_none() && self.catalog_position < entry.position;
@@ -221,12 +247,9 @@ impl Tail {
         }
         self.builds(&meaning);
         if matches!(meaning, Meaning::StartIndexBuild { .. }) {
-            return Ok(());
+            return Ok(None);
         }
-        if let Some(ddl) = Ddl::of(entry, meaning)? {
-            self.accept(entry, ddl);
-        }
-        Ok(())
+        Ddl::of(&self.scope, entry, meaning)
     }
 
     /// Index builds that are under way.
@@ -244,13 +267,14 @@ impl Tail {
     }
 
     /// Nothing for a view that is out of scope, or a time series.
-    fn views_changed(&self, entry: &Entry<'_>) {
+    fn views_changed(&self, entry: &Entry<'_>) -> Result<()> {
         let (db, view) = (entry.database(), scoped::changed_view(entry));
         let is_out =
             !self.scope.may_have_in(db) || view.is_some_and(|view| !self.scope.has(db, view));
-        if !is_out && !scoped::is_of_a_series(&self.gate.lock(), entry) {
-            self.accept(entry, Ddl::of_views(entry, view));
+        if !is_out && !scoped::is_of_a_series(&self.gate.lock(), &self.scope, entry) {
+            self.accept(entry, Ddl::of_views(&self.scope, entry, view)?);
         }
+        Ok(())
     }
 
     fn accept(&self, entry: &Entry<'_>, ddl: Ddl) {
@@ -269,5 +293,13 @@ impl Tail {
         if !closed {
             self.ddl.accept(ddl);
         }
+    }
+}
+
+/// What had the new name of a collection.
+fn dropped_by(meaning: &Meaning<'_>) -> Option<Uuid> {
+    match meaning {
+        Meaning::Rename { dropped, .. } => *dropped,
+        _ => None,
     }
 }

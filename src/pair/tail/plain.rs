@@ -13,6 +13,7 @@ use crate::cluster::probe;
 use crate::error::Result;
 use crate::observe::counters::PairMetrics;
 use crate::pair::collection::Sharding;
+use crate::pair::ddl::entry::RESHARDING;
 use crate::pair::gate::{Gate, Verdict};
 use crate::pair::op::OpKind;
 use crate::pair::oplog::entry::Entry;
@@ -179,7 +180,8 @@ fn unknown(
             .unsupported("a change of the feature compatibility version")
             .remedy(probe::FCV_CHANGED));
     }
-    if !unseen.scope.concerns(db, coll) || coll == "system.profile" {
+    let is_servers = coll == "system.profile" || coll.starts_with(RESHARDING);
+    if !unseen.scope.concerns(db, coll) || is_servers {
         return Ok(None);
     }
     Err(entry.unsupported("a write to a collection this shard does not hold"))

@@ -7,19 +7,19 @@
 use bson::RawDocument;
 
 use crate::error::Result;
-use crate::pair::ddl::entry::VIEWS;
+use crate::pair::ddl::entry::{RESHARDED, RESHARDING, VIEWS};
 use crate::pair::gate::Gate;
 use crate::pair::oplog::entry::Entry;
 use crate::pair::oplog::meaning::Meaning;
 use crate::scope::{BUCKETS, Scope, is_passing};
 
-const CROSSED: &str = "a collection that comes into the filters by a rename, or goes out of them, cannot be followed: rename it after the cutover, or start over with `shardlift migrate --restart` and other filters";
+const CROSSED: &str = "a collection that comes into the filters by a rename, or goes out of them, cannot be followed: copy it as it is now with `shardlift recopy --shard <its name> --ns <the name in the run>`, which gives it up if it has gone out (the whole shard, without --ns, if another had that name just before), then run the same `shardlift migrate` again";
 
 /// What a command on collections means to the run; None if it does not matter. `is_ours`: its
 /// collection is one of the run's.
 ///
 /// # Errors
-/// `Unsupported` for a rename across the filters.
+/// `Unsupported` for a rename across the filters, and one that ends a resharding.
 pub(super) fn meaning_to<'a>(
     scope: &Scope,
     entry: &Entry<'a>,
@@ -33,6 +33,13 @@ pub(super) fn meaning_to<'a>(
         let matters = is_ours || scope.concerns(entry.database(), name);
         return Ok(matters.then_some(meaning));
     };
+    if is_in(from, RESHARDING) && !has(scope, to) {
+        return Ok(None);
+    }
+    if is_in(from, RESHARDING) {
+        let what = format!("the end of a resharding (`reshardCollection`) of {to}");
+        return Err(entry.unsupported(&what).remedy(RESHARDED));
+    }
     match (is_ours || has(scope, from), has(scope, to)) {
         (true, true) => Ok(Some(meaning)),
         (false, false) => Ok(None),
@@ -54,6 +61,12 @@ fn has(scope: &Scope, name: &str) -> bool {
     name.is_some_and(|(db, coll)| scope.concerns(db, coll))
 }
 
+/// The collection's name begins so.
+fn is_in(name: &str, begin: &str) -> bool {
+    let name = name.split_once('.');
+    name.is_some_and(|(_, coll)| coll.starts_with(begin))
+}
+
 fn is_to_be_renamed(name: &str) -> bool {
     let name = name.split_once('.');
     name.is_some_and(|(_, coll)| is_passing(coll))
@@ -61,13 +74,16 @@ fn is_to_be_renamed(name: &str) -> bool {
 
 /// A change of the view that a time series is: it is made and dropped with its buckets.
 /// What else changes it is a `collMod` of these, too.
-pub(super) fn is_of_a_series(gate: &Gate, entry: &Entry<'_>) -> bool {
+pub(super) fn is_of_a_series(gate: &Gate, scope: &Scope, entry: &Entry<'_>) -> bool {
     let Some((db, VIEWS)) = entry.ns.split_once('.') else {
         return false;
     };
     match entry.op {
-        "d" => changed_view(entry)
-            .is_some_and(|series| gate.has_named(db, &format!("{BUCKETS}{series}"))),
+        "d" => {
+            let named = |series| scope.named(db, &format!("{BUCKETS}{series}"));
+            let buckets = changed_view(entry).and_then(named);
+            buckets.is_some_and(|(db, coll)| gate.has_named(&db, &coll))
+        }
         _ => entry
             .o
             .get_str("viewOn")
@@ -92,7 +108,8 @@ mod tests {
     use bson::{RawDocumentBuf, rawdoc};
 
     use super::*;
-    use crate::scope::Filters;
+    use crate::scope::filters::Filters;
+    use crate::scope::renames::Renames;
 
     /// Which meaning the command has, by its first word; none if it does not matter.
     fn told(o: RawDocumentBuf, is_ours: bool) -> std::result::Result<&'static str, String> {
@@ -103,7 +120,7 @@ mod tests {
         let raw = rawdoc! {"op": "c", "ns": "d.$cmd", "o": o};
         let entry = Entry::read(&raw).unwrap();
         let meaning = entry.meaning().unwrap();
-        let scope = Scope::new(filters, true);
+        let scope = Scope::new(filters, Renames::default(), true);
         match meaning_to(&scope, &entry, is_ours, meaning) {
             Ok(None) => Ok(""),
             Ok(Some(Meaning::Drop { .. })) => Ok("drop"),
@@ -134,6 +151,24 @@ mod tests {
         for (o, is_ours, expect) in rows {
             assert_eq!(told(o.clone(), is_ours), Ok(expect), "{o:?}");
         }
+    }
+
+    #[test]
+    fn a_resharding_stops_the_pair_when_it_ends_and_says_so() {
+        let rename = |to: &str| rawdoc! {"renameCollection": "d.system.resharding.x", "to": to};
+        let text = told(rename("d.in"), false).unwrap_err();
+        assert!(
+            text.contains("reshardCollection")
+                && text.contains("of d.in")
+                && text.contains("shard key"),
+            "{text}"
+        );
+        assert_eq!(told(rename("d.out"), false), Ok(""));
+        let create = rawdoc! {"op": "c", "ns": "d.$cmd", "o": {"create": "system.resharding.x"}};
+        let create = Entry::read(&create).unwrap();
+        let ddl =
+            crate::pair::ddl::entry::Ddl::of(&Scope::default(), &create, create.meaning().unwrap());
+        assert!(ddl.unwrap().is_none(), "it may be given up");
     }
 
     #[test]

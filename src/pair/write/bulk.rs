@@ -39,8 +39,8 @@ pub struct Writer {
     /// Whether groups go in one transaction.
     pub at_once: Arc<AtOnce>,
     pub majority: Arc<Majority>,
-    /// Where it is told which collections are to be copied anew. None on the way back, where
-    /// nothing is emptied.
+    /// Where it is told which collections are to be copied anew (`mend::anew`). None on the way
+    /// back, where nothing is emptied.
     pub anew: Option<PairStore>,
     pub metrics: Arc<PairMetrics>,
 }

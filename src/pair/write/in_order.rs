@@ -8,7 +8,7 @@
 //! followed it. So inserts that come again find all of their documents, or none; once one
 //! made a document each later one must, too. Where one does not, or a document is of another
 //! length, an `_id` came twice, or the source let go what its log does not tell: then the
-//! collection is copied anew (`runs`).
+//! collection is given up, and copied anew (`mend::anew`).
 //!
 //! Pure.
 
@@ -53,7 +53,7 @@ pub fn stays(collection: &Tracked, forms: WriteForms) -> bool {
 /// Whether the target has what `stays` as the source's log has it, after these were written.
 /// `made`: places of those that made a document, ascending.
 pub fn is_as_logged(collection: &Tracked, statements: &[&Statement], made: &[usize]) -> bool {
-    let mut makes = collection.inserts_make.load(Relaxed);
+    let mut makes = collection.capped.inserts_make.load(Relaxed);
     for (place, _) in statements.iter().enumerate().filter(|(_, s)| is_insert(s)) {
         let is_made = made.binary_search(&place).is_ok();
         if makes && !is_made {
@@ -61,11 +61,11 @@ pub fn is_as_logged(collection: &Tracked, statements: &[&Statement], made: &[usi
         }
         makes = is_made;
     }
-    collection.inserts_make.store(makes, Relaxed);
+    collection.capped.inserts_make.store(makes, Relaxed);
     true
 }
 
-fn is_insert(statement: &Statement) -> bool {
+pub fn is_insert(statement: &Statement) -> bool {
     matches!(statement.base, Base::Full(_))
 }
 
@@ -75,6 +75,15 @@ fn form(collection: &Tracked, forms: WriteForms, statement: &Statement) -> Form 
     match statement.form(forms) {
         Form::Ops if collection.traits.capped && is_insert(statement) => Form::Update,
         form => form,
+    }
+}
+
+/// One statement in a command of its own.
+pub fn alone<'a>(collection: &'a Tracked, forms: WriteForms, statement: &'a Statement) -> Bulk<'a> {
+    Bulk {
+        collection,
+        form: form(collection, forms, statement),
+        statements: vec![statement],
     }
 }
 

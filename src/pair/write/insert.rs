@@ -105,16 +105,16 @@ impl Writer {
         // Only natural order is worth one document after the other.
         let ordered = collection.traits.capped;
         for mut batch in split_by_bytes(documents, self.limits) {
-            while !batch.is_empty() && !collection.is_dead() {
+            while !batch.is_empty() && !collection.is_dead() && !collection.capped.is_given_up() {
                 let command = || insert(collection, self.target.forms, batch, ordered);
                 let refused = self.target.write(collection, command).await?.refused;
                 for refusal in &refused {
+                    let id = || id_key(collection, batch[refusal.index]);
                     if is_there(refusal) && stays(collection, self.target.forms) {
                         // Its `_id` came twice in one scan.
-                        self.copy_anew(collection).await?;
+                        self.give_up(collection, &Statement::unknown(id()?, fence));
                     } else if !is_there(refusal) {
-                        let id = id_key(collection, batch[refusal.index])?;
-                        self.doubt(collection, &id, fence, refusal)?;
+                        self.doubt(collection, &id()?, fence, refusal)?;
                     }
                 }
                 let tried = match refused.last() {
@@ -135,14 +135,14 @@ impl Writer {
         fence: Position,
     ) -> Result<()> {
         // None is there; and ops that come then are others.
-        collection.inserts_make.store(true, Relaxed);
+        collection.capped.inserts_make.store(true, Relaxed);
         for document in documents {
             let id = id_key(collection, document)?;
             let document = Bytes::copy_from_slice(document);
             self.write_one(collection, Statement::full(id, document, fence))
                 .await?;
         }
-        collection.inserts_make.store(false, Relaxed);
+        collection.capped.inserts_make.store(false, Relaxed);
         Ok(())
     }
 }

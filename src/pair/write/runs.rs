@@ -1,11 +1,15 @@
 //! Collections whose ops are written in their order: run after run, each one command.
 
+use bson::RawDocument;
+
 use crate::codes;
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 use crate::pair::collection::Tracked;
 use crate::pair::write::bulk::Writer;
 use crate::pair::write::form::Form;
-use crate::pair::write::in_order::{Next, comes_last, is_as_logged, next_in_order, stays};
+use crate::pair::write::in_order::{
+    Next, alone, comes_last, is_as_logged, is_insert, next_in_order, stays,
+};
 use crate::pair::write::parts::Bulk;
 use crate::pair::write::reply::{Refusal, Said};
 use crate::pair::write::statement::{Base, CollectionWrites, Statement};
@@ -18,12 +22,18 @@ impl Writer {
         let collection: &Tracked = &writes.collection;
         let mut left = &writes.statements[..];
         let mut limits = self.limits;
-        while !collection.is_dead() {
+        while !collection.is_dead() && !collection.capped.is_given_up() {
             let done = match next_in_order(collection, left, limits, self.target.forms) {
                 None => break,
                 Some(Next::Nothing) => 1,
                 Some(Next::Unclear(statement)) => {
                     self.ask_source((collection, statement));
+                    1
+                }
+                Some(Next::Delicate(statement))
+                    if stays(collection, self.target.forms) && is_insert(statement) =>
+                {
+                    self.insert_delicate(collection, statement).await?;
                     1
                 }
                 Some(Next::Delicate(statement)) => {
@@ -80,8 +90,7 @@ impl Writer {
         let Said { refused, made, .. } = self.send(bulk, true).await?;
         // Ordered: nothing after the refused one was tried.
         let written = refused.last().map_or(bulk.statements.len(), |r| r.index);
-        self.expect_as_logged(bulk.collection, &bulk.statements[..written], &made)
-            .await?;
+        self.expect_as_logged(bulk.collection, &bulk.statements[..written], &made);
         match refused.last() {
             None => Ok((written, true)),
             Some(refusal) => {
@@ -92,16 +101,26 @@ impl Writer {
         }
     }
 
-    async fn expect_as_logged(
-        &self,
-        collection: &Tracked,
-        written: &[&Statement],
-        made: &[usize],
-    ) -> Result<()> {
-        if stays(collection, self.target.forms) && !is_as_logged(collection, written, made) {
-            return self.copy_anew(collection).await;
+    /// To write it over another would take that one out first: it would be the newest then.
+    async fn insert_delicate(&self, collection: &Tracked, statement: &Statement) -> Result<()> {
+        let ids = std::slice::from_ref(&statement.id);
+        match self.target.first_of(collection, ids).await? {
+            None => {
+                let bulk = alone(collection, self.target.forms, statement);
+                self.write_run(&bulk).await?;
+            }
+            Some(there) if is(&statement.base, &there) => {
+                self.expect_as_logged(collection, &[statement], &[]);
+            }
+            Some(_) => self.give_up(collection, statement),
         }
         Ok(())
+    }
+
+    fn expect_as_logged(&self, collection: &Tracked, written: &[&Statement], made: &[usize]) {
+        if stays(collection, self.target.forms) && !is_as_logged(collection, written, made) {
+            self.give_up(collection, written[0]);
+        }
     }
 
     async fn refused_in_order(
@@ -110,16 +129,31 @@ impl Writer {
         statement: &Statement,
         refusal: &Refusal,
     ) -> Result<()> {
-        let stays = stays(collection, self.target.forms);
-        match &statement.base {
-            Base::Full(_) if stays && codes::DOLLAR_NAMES.contains(&refusal.code) => {
-                self.write_dollars(collection, statement).await
-            }
-            Base::Full(_) if stays && refusal.code == codes::LENGTH_CHANGED => {
-                self.copy_anew(collection).await
-            }
-            _ => self.doubt(collection, &statement.id, statement.position, refusal),
+        if stays(collection, self.target.forms)
+            && is_insert(statement)
+            && codes::DOLLAR_NAMES.contains(&refusal.code)
+        {
+            return self.write_dollars(collection, statement).await;
         }
+        self.give_up_or_doubt(collection, statement, refusal)
+    }
+
+    /// No update of its source changes a document's length: what is there is of another insert.
+    fn give_up_or_doubt(
+        &self,
+        collection: &Tracked,
+        statement: &Statement,
+        refusal: &Refusal,
+    ) -> Result<()> {
+        let comes_again = statement.position <= collection.horizon();
+        if comes_again
+            && stays(collection, self.target.forms)
+            && refusal.code == codes::LENGTH_CHANGED
+        {
+            self.give_up(collection, statement);
+            return Ok(());
+        }
+        self.doubt(collection, &statement.id, statement.position, refusal)
     }
 
     /// Names that begin with `$`: only `applyOps` takes them.
@@ -140,30 +174,22 @@ impl Writer {
         };
         let said = self.target.apply(collection, &[sent], true).await?;
         match said.refused.last() {
-            None => self.expect_as_logged(collection, &[statement], made).await,
-            Some(refusal) if refusal.code == codes::LENGTH_CHANGED => {
-                self.copy_anew(collection).await
+            None => {
+                self.expect_as_logged(collection, &[statement], made);
+                Ok(())
             }
-            Some(refusal) => self.doubt(collection, &statement.id, statement.position, refusal),
+            Some(refusal) => self.give_up_or_doubt(collection, statement, refusal),
         }
     }
 
-    /// Ends the attempt. The next one empties the collection, and copies it again.
-    pub(super) async fn copy_anew(&self, collection: &Tracked) -> Result<()> {
-        if collection.is_dead() {
-            return Ok(());
-        }
-        let found = format!(
-            "the capped collection {} may have let other documents go on the target than on the source: an `_id` was used again",
-            collection.ns()
-        );
-        let Some(store) = &self.anew else {
-            return Err(Error::new(Kind::Unsupported, found).remedy(
-                "on the way back nothing is emptied: give it up with `shardlift reverse stop`",
-            ));
-        };
-        store.mark_wiping(&[collection.uuid], true).await?;
-        let found = format!("{found}; it is emptied on the target and copied again");
-        Err(Error::new(Kind::Transient, found))
+    /// What the target has of the collection is to be emptied and copied anew
+    /// (`mend::anew`): what follows is dropped.
+    pub(super) fn give_up(&self, collection: &Tracked, statement: &Statement) {
+        collection.capped.give_up();
+        self.ask_source((collection, statement));
     }
+}
+
+fn is(base: &Base, there: &RawDocument) -> bool {
+    matches!(base, Base::Full(document) if &document[..] == there.as_bytes())
 }

@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use bson::{RawDocument, rawdoc};
+use bson::{RawBsonRef, RawDocument, RawDocumentBuf, rawdoc};
 
 use crate::bson::identity::{self, IdKey};
 use crate::cluster::dialect::WriteForms;
@@ -114,6 +114,17 @@ impl Target {
         collection: &Tracked,
         ids: &[IdKey],
     ) -> Result<bool> {
+        self.first_of(collection, ids)
+            .await
+            .map(|found| found.is_some())
+    }
+
+    /// One of these documents, as the target has it.
+    pub(in crate::pair) async fn first_of(
+        &self,
+        collection: &Tracked,
+        ids: &[IdKey],
+    ) -> Result<Option<RawDocumentBuf>> {
         let hint = id_hint(self.forms.clustered_hint || !collection.traits.clustered);
         let find = rawdoc! {
             "find": &*collection.ns().coll, "filter": { "_id": identity::any_of(ids) }, "hint": hint, "limit": 1,
@@ -124,10 +135,12 @@ impl Target {
             .await?;
         let cursor = reply.body().get_document("cursor");
         let batch = cursor.and_then(|cursor| cursor.get_array("firstBatch"));
-        let batch = batch.map_err(|_| {
+        let first = batch.map(|batch| batch.into_iter().next());
+        let first = first.map_err(|_| {
             Error::new(Kind::Server, "the target answered a find without documents")
         })?;
-        Ok(!batch.is_empty())
+        let document = |found: RawBsonRef<'_>| found.as_document().map(RawDocument::to_owned);
+        Ok(first.transpose()?.and_then(document))
     }
 }
 

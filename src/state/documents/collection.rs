@@ -11,6 +11,7 @@ use super::{
 };
 use crate::cluster::catalog::{MapVersion, Sharded, Zone};
 use crate::error::Result;
+use crate::position::Position;
 use crate::state::{CollectionState, FORMAT, ScanOrder, UnitState};
 
 /// The collection's document, without its units, which are documents of their own.
@@ -31,6 +32,7 @@ pub(in crate::state) fn collection_document(
         "target_version": optional(state.target_version.map(version_document)),
         "ns": namespace_document(&state.ns),
         "renamed_at": position_document(state.renamed_at),
+        "planned_at": position_document(state.planned_at),
         "options": storable(&state.options),
         "primary": state.primary as i64,
         "sharded": optional(state.sharded.as_ref().map(|sharded| sharded_document(sharded, apart))),
@@ -87,11 +89,8 @@ pub(in crate::state) fn collection(raw: &RawDocument) -> Result<CollectionState>
             target_uuid: present(raw, "target_uuid")?.map(uuid).transpose()?,
             target_version: version(raw, "target_version")?,
             ns: namespace(raw.get_document("ns")?)?,
-            // None in what an older release recorded.
-            renamed_at: present(raw, "renamed_at")?
-                .map(|at| position(document(at)?))
-                .transpose()?
-                .unwrap_or_default(),
+            renamed_at: since(raw, "renamed_at")?,
+            planned_at: since(raw, "planned_at")?,
             options: stored(required(raw, "options")?)?,
             primary: index(required(raw, "primary")?)?,
             sharded: present(raw, "sharded")?
@@ -113,6 +112,12 @@ pub(in crate::state) fn collection(raw: &RawDocument) -> Result<CollectionState>
             bounds,
         })
     })
+}
+
+/// None in what an older release recorded.
+fn since(raw: &RawDocument, field: &str) -> Read<Position> {
+    let at = present(raw, field)?.map(|at| position(document(at)?));
+    Ok(at.transpose()?.unwrap_or_default())
 }
 
 /// Where the chunk map of a stored collection is, if it is not in its document.

@@ -1,5 +1,7 @@
 //! The documents of the run: what it is, its stage, and what it is in the middle of.
 
+use std::str::FromStr;
+
 use bson::{RawArrayBuf, RawDocument, RawDocumentBuf, rawdoc};
 
 use super::{
@@ -9,7 +11,9 @@ use super::{
 use crate::cluster::catalog::Namespace;
 use crate::cluster::probe::Identity;
 use crate::error::Result;
-use crate::scope::{Filters, Pattern, Scope};
+use crate::scope::Scope;
+use crate::scope::filters::Filters;
+use crate::scope::renames::Renames;
 use crate::state::{FORMAT, HeldBack, OptionsOf, Reverse, RunState, Stage};
 
 const STAGES: [(Stage, &str); 5] = [
@@ -84,6 +88,7 @@ pub(in crate::state) fn run_document(state: &RunState) -> Result<RawDocumentBuf>
         "views": RawArrayBuf::from_iter(state.views.iter().map(namespace_document)),
         "include": texts(&state.scope.filters().include),
         "exclude": texts(&state.scope.filters().exclude),
+        "rename": texts(state.scope.renames().all()),
         "admin": state.scope.has_admin(),
         "reverse": reverse_name(state.reverse),
     };
@@ -125,20 +130,22 @@ pub(in crate::state) fn run(raw: &RawDocument) -> Result<RunState> {
 
 fn scope(raw: &RawDocument) -> Read<Scope> {
     let filters = Filters {
-        include: patterns(raw, "include")?,
-        exclude: patterns(raw, "exclude")?,
+        include: parsed(raw, "include")?,
+        exclude: parsed(raw, "exclude")?,
     };
-    Ok(Scope::new(filters, switch(raw, "admin")?.unwrap_or(false)))
+    let renames = Renames::new(parsed(raw, "rename")?).map_err(Unreadable::new)?;
+    let admin = switch(raw, "admin")?.unwrap_or(false);
+    Ok(Scope::new(filters, renames, admin))
 }
 
-fn texts(patterns: &[Pattern]) -> RawArrayBuf {
-    RawArrayBuf::from_iter(patterns.iter().map(ToString::to_string))
+fn texts(of: &[impl ToString]) -> RawArrayBuf {
+    RawArrayBuf::from_iter(of.iter().map(ToString::to_string))
 }
 
-fn patterns(raw: &RawDocument, field: &str) -> Read<Vec<Pattern>> {
-    let pattern = |value: bson::RawBsonRef<'_>| text(value)?.parse().map_err(Unreadable::new);
+fn parsed<T: FromStr<Err = String>>(raw: &RawDocument, field: &str) -> Read<Vec<T>> {
+    let one = |value: bson::RawBsonRef<'_>| text(value)?.parse().map_err(Unreadable::new);
     match present(raw, field)? {
-        Some(_) => list(raw, field, pattern),
+        Some(_) => list(raw, field, one),
         None => Ok(Vec::new()),
     }
 }

@@ -13,6 +13,7 @@
 //!
 //! Knows nothing about gates, tasks, or who may write.
 
+mod anew;
 pub mod bound;
 pub mod checkpoint;
 mod forget;

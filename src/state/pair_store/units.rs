@@ -41,12 +41,14 @@ impl PairStore {
     }
 
     /// These are planned anew, and their documents are about to be deleted on the target, as
-    /// by `mark_wiping`: one write, for a unit that has begun is not that of another plan.
+    /// by `mark_wiping`: one write, for a unit that has begun is not that of another plan, and
+    /// what is copied was not planned at another position.
     pub async fn replan(&self, planned: &[CollectionState]) -> Result<i64> {
         let update = |state: &CollectionState| {
             let set = rawdoc! {
                 "format": FORMAT, "wiping": true, "natural": state.order == ScanOrder::Natural,
                 "whole_reads": 0_i64, "bounds": documents::bounds_array(&state.bounds),
+                "planned_at": documents::position_document(state.planned_at),
             };
             (state.uuid, rawdoc! {"$set": set})
         };

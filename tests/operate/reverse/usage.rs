@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bson::{Document, doc};
+use bson::{DateTime, Document, doc};
 use futures_util::TryStreamExt;
 use mongodb::Client;
 
@@ -44,6 +44,26 @@ pub(super) async fn prepared(a: &Client) {
     run(a, "shop", capped).await;
     let lines: Vec<Document> = (0..5).map(|i| doc! {"_id": i}).collect();
     run(a, "shop", doc! {"insert": "log", "documents": lines}).await;
+}
+
+/// A time series that expires, of 6.0.
+pub(super) async fn series_made(client: &Client) {
+    let series = doc! {"timeField": "at", "metaField": "sensor"};
+    let create = doc! {"create": "weather", "timeseries": series, "expireAfterSeconds": 7_200};
+    run(client, "shop", create).await;
+    measured(client, 0).await;
+}
+
+/// Nothing of it expires while a test runs.
+pub(super) async fn measured(client: &Client, turn: i32) {
+    let rows = (0..20).map(|i| doc! {"at": DateTime::now(), "sensor": turn, "value": i});
+    let rows: Vec<Document> = rows.collect();
+    run(
+        client,
+        "shop",
+        doc! {"insert": "weather", "documents": rows},
+    )
+    .await;
 }
 
 /// What users do on the target, in turn `turn`.

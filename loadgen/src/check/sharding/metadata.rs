@@ -8,6 +8,7 @@ use bson::doc;
 
 use crate::check::fields::{self, Options};
 use crate::check::filter::Filter;
+use crate::check::renames::Renames;
 use crate::check::{raw, rows};
 use crate::entry::Entry;
 use crate::error::Result;
@@ -117,6 +118,7 @@ impl Metadata {
                 .insert(raw::text(&row, "_id").to_owned(), tags.collect());
         }
         metadata.leave_out(filter);
+        metadata.rename(filter.to_target());
         Ok(metadata)
     }
 
@@ -131,6 +133,23 @@ impl Metadata {
     /// Where databases are of which nothing is compared does not matter.
     pub(in crate::check) fn keep_databases(&mut self, kept: impl Fn(&str) -> bool) {
         self.primaries.retain(|name, _| kept(name));
+    }
+
+    /// By the target's names.
+    fn rename(&mut self, renames: &Renames) {
+        let named = |ns: String| {
+            let (database, name) = ns.split_once('.').unwrap_or((&ns, ""));
+            let (database, name) = renames.of(database, name);
+            format!("{database}.{name}")
+        };
+        let primaries = std::mem::take(&mut self.primaries).into_iter();
+        self.primaries = primaries
+            .map(|(name, primary)| (renames.database(&name), primary))
+            .collect();
+        let collections = std::mem::take(&mut self.collections).into_iter();
+        self.collections = collections.map(|(ns, of)| (named(ns), of)).collect();
+        let zones = std::mem::take(&mut self.zones).into_iter();
+        self.zones = zones.map(|(ns, of)| (named(ns), of)).collect();
     }
 
     fn leave_out(&mut self, filter: &Filter) {

@@ -11,7 +11,7 @@ use crate::control::across::ddl::{Coordinator, POLL, State};
 use crate::control::across::rendezvous::ToMake;
 use crate::control::layout;
 use crate::control::layout::{databases, laid_out, owners};
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 use crate::pair::ddl::request::{Created, Creation};
 
@@ -36,13 +36,17 @@ impl Coordinator {
             }
             match self.to_make(&collection, uuid) {
                 ToMake::Dead => return Ok(Creation::Dropped),
-                ToMake::NameTaken => {
+                ToMake::NameTaken | ToMake::Awaited => {
                     drop(turn);
                     tokio::select! {
                         () = freed => {}
                         () = waits.closed() => {}
                     }
                     continue;
+                }
+                ToMake::Made if self.is_sharded_since(&collection, uuid) => {
+                    let shard = &self.sides.source.shards[collection.primary].id;
+                    return Err(owners::sharded_in_place(&collection, shard));
                 }
                 // A shard creates a collection, too, when it gets the first chunk of it.
                 ToMake::Made => owners::expect_same(self.laid_out().get(&uuid), &collection)?,
@@ -59,11 +63,17 @@ impl Coordinator {
 
     fn to_make(&self, collection: &Collection, uuid: Uuid) -> ToMake {
         let state = self.state.lock();
-        match state.rendezvous.to_make(&collection.ns, uuid) {
+        let Collection { ns, primary, .. } = collection;
+        match state.rendezvous.to_make(ns, uuid, *primary) {
             // A database moves with all that is in it.
             ToMake::Free if state.has_elsewhere(collection) => ToMake::NameTaken,
             to_make => to_make,
         }
+    }
+
+    fn is_sharded_since(&self, now: &Collection, uuid: Uuid) -> bool {
+        let before = self.laid_out().remove(&uuid);
+        before.is_some_and(|before| owners::is_sharded_in_place(&before, now))
     }
 
     /// What a pair is told of a collection that is made. The caller has the turn.
@@ -93,20 +103,50 @@ impl Coordinator {
     /// collections that are still to be dropped.
     ///
     /// # Errors
-    /// `Refused`: what is in the way does not belong to the run.
+    /// `Refused`: what is in the way does not belong to the run. `Unsupported`: it does, and
+    /// stays.
     pub(super) async fn are_others_in_the_way(&self, collection: &Collection) -> Result<bool> {
         let (db, primary) = (&collection.ns.db, self.sides.pairs[collection.primary]);
         let in_the_way = databases::in_the_way(&self.sides.target, db, primary);
         match self.until_answered(&collection.ns, in_the_way).await? {
+            Some(other) if other != *db && self.has_both(&other, db).await? => {
+                let own = collection.ns.public().own(&self.sides.source.scope);
+                Err(databases::both_spelled(&own, db, &other))
+            }
             Some(other) if !self.has_in(&other) => Err(databases::refused(db, &other)),
             other => Ok(other.is_some()),
         }
+    }
+
+    /// What the source has belongs into both databases of the target. Where nothing is renamed
+    /// no source has both spellings: what is in the way is on its way out.
+    async fn has_both(&self, other: &str, db: &str) -> Result<bool> {
+        let source = &self.sides.source;
+        if source.scope.renames().are_none() {
+            return Ok(false);
+        }
+        // IMPORTANT: `db`, in which something is being made, last: it was there before, too.
+        Ok(catalog::holds_any(source, other).await? && catalog::holds_any(source, db).await?)
+    }
+
+    /// # Errors
+    /// `Unsupported` for what is refused before a run, too.
+    fn expect_movable(&self, collection: &Collection) -> Result<()> {
+        let Some(refused) = layout::refused(collection) else {
+            return Ok(());
+        };
+        let own = collection.ns.public().own(&self.sides.source.scope);
+        let found = format!("{own} is {refused}, which this release cannot move");
+        Err(Error::new(Kind::Unsupported, found).remedy(format!(
+            "drop {own} on the source, and make it again after the cutover; then run the same `shardlift migrate`"
+        )))
     }
 
     /// Makes a new collection on the target. The caller has the turn.
     async fn lay_out(&self, collection: &Collection, uuid: Uuid) -> Result<()> {
         let ns = &collection.ns;
         owners::expect_never_moved(collection)?;
+        self.expect_movable(collection)?;
         // A view of its name is one that the source has no longer.
         self.drop_view(&ns.public()).await?;
         {
@@ -118,6 +158,9 @@ impl Coordinator {
         // the pairs have recorded it.
         self.runs.add_making(ns).await?;
         failpoint::hit("creation-noted");
+        let ranges = collection.sharded.iter().flat_map(|sharded| &sharded.zones);
+        self.join_zones(&ranges.cloned().collect::<Vec<_>>())
+            .await?;
         let made = layout::create_collection(&self.sides.target, collection, &self.sides.pairs);
         self.until_answered(ns, made).await?;
         let version = laid_out::version(&self.sides, collection).await?;

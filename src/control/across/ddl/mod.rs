@@ -7,22 +7,24 @@ mod emptied;
 mod making;
 mod renaming;
 mod resolve;
+mod series;
 mod turn;
 mod views;
+mod zones;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bson::{RawDocumentBuf, Uuid, doc};
+use bson::{RawDocumentBuf, Uuid};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use crate::cluster::catalog::{self, Collection, MapVersion, Namespace};
-use crate::cluster::retry::answered;
 use crate::control::across::rendezvous::{Arrival, Rendezvous, ToDrop};
 use crate::control::across::views::Views;
+use crate::control::layout;
 use crate::control::layout::dropping::drop_collection;
 use crate::control::layout::laid_out::Made;
 use crate::control::sides::Sides;
@@ -45,7 +47,7 @@ pub struct Coordinator {
     listers: Vec<Arc<Lister>>,
     runs: RunStore,
     state: Mutex<State>,
-    /// A name, or a database, is free that was not.
+    /// A name, or a database, is free that was not, or another pair holds a collection.
     freed: Notify,
     /// One change of the target's catalog at a time.
     turn: tokio::sync::Mutex<()>,
@@ -159,6 +161,7 @@ impl Coordinator {
                 reply,
             } => {
                 self.state.lock().rendezvous.hold(pair, uuid);
+                self.freed.notify_waiters();
                 tasks.spawn(async move { coordinator.create(pair, ns, uuid, reply).await });
             }
             Request::Drop {
@@ -187,9 +190,12 @@ impl Coordinator {
                 options,
                 reply,
             } => {
-                self.modified(&uuid, options);
-                // A pair that is gone no longer needs the answer.
-                let _ = reply.send(Ok(()));
+                let modified = self.modified(&uuid, options);
+                tasks.spawn(async move {
+                    let followed = coordinator.follow_series(modified).await;
+                    // A pair that is gone no longer needs the answer.
+                    let _ = reply.send(followed);
+                });
             }
             Request::Views { db, reply } => {
                 tasks.spawn(async move {
@@ -202,10 +208,11 @@ impl Coordinator {
 
     /// What is laid out has these options from here on: the expiry among them is set at the
     /// cutover.
-    fn modified(&self, uuid: &Uuid, options: RawDocumentBuf) {
-        if let Some(collection) = self.state.lock().laid_out.get_mut(uuid) {
-            Arc::make_mut(collection).options = options;
-        }
+    fn modified(&self, uuid: &Uuid, options: RawDocumentBuf) -> Option<Arc<Collection>> {
+        let mut state = self.state.lock();
+        let collection = state.laid_out.get_mut(uuid)?;
+        Arc::make_mut(collection).options = options;
+        Some(collection.clone())
     }
 
     /// Dropped collections that no pair holds any more.
@@ -319,21 +326,10 @@ impl Coordinator {
         let Some(uuid) = there.uuid else {
             return Ok(());
         };
-        for shard in &self.sides.target.shards {
-            // Not by the storage engine's own counts, which may be wrong after a crash.
-            let documents = shard
-                .client
-                .database(&ns.db)
-                .collection::<RawDocumentBuf>(&ns.coll);
-            let first = documents.find_one(doc! {}).projection(doc! {"_id": 1});
-            if answered("the shard", async { Ok(first.await?) })
-                .await?
-                .is_some()
-            {
-                return Err(Error::internal(format!(
-                    "{ns} is on the target, holds documents, and belongs to no one"
-                )));
-            }
+        if layout::holding(&self.sides.target, ns).await?.is_some() {
+            return Err(Error::internal(format!(
+                "{ns} is on the target, holds documents, and belongs to no one"
+            )));
         }
         self.drop_made(ns, Some(uuid)).await
     }
@@ -345,14 +341,16 @@ impl Coordinator {
             .filter(|c| c.uuid.is_some());
         match there {
             Some(there) if made.is_none_or(|made| there.uuid == Some(made)) => {
-                if let Some(series) = ns.time_series() {
+                let is_sharded = there.sharded.is_some();
+                let series = ns.time_series();
+                if let Some(series) = series.as_ref().filter(|_| !is_sharded) {
                     // IMPORTANT: first: once its buckets are gone, no attempt comes here again.
-                    let dropped = self.views.drop_series(&series);
-                    self.until_answered(&series, dropped).await?;
+                    let dropped = self.views.drop_series(series);
+                    self.until_answered(series, dropped).await?;
                 }
                 let target = &self.sides.target;
                 let dropped = drop_collection(target, &there);
-                if target.dialect.writes.binds_uuid {
+                if target.dialect.writes.binds_uuid && series.is_none() {
                     dropped.await
                 } else {
                     // It may take effect for as long as it is not answered.

@@ -94,12 +94,12 @@ impl Coordinator {
         if let Some(found) = catalog::read_one(source, ns).await?.filter(is_it) {
             return Ok(Some(found));
         }
-        let shard = &source.shards[pair].client;
-        let Some(coll) = catalog::name_of(shard, &ns.db, uuid).await? else {
+        let (shard, db) = (&source.shards[pair], ns.own(&source.scope).db);
+        let Some(coll) = catalog::name_of(&shard.client, &db, uuid).await? else {
             return Ok(None);
         };
-        let db = ns.db.clone();
-        let found = catalog::read_one(source, &Namespace { db, coll }).await?;
+        let now = Namespace::named(&source.scope, &db, &coll)?;
+        let found = catalog::read_one(source, &now).await?;
         Ok(found.filter(is_it).map(|found| Collection {
             ns: ns.clone(),
             ..found
@@ -127,13 +127,14 @@ impl Coordinator {
         if !matches!(self.listed(pair, ns, uuid).await?, Shown::Nowhere) {
             return Ok(());
         }
+        let own = ns.own(&source.scope);
         let found = format!(
-            "{ns} was created directly on shard {} of the source: no router shows it",
+            "{own} was created directly on shard {} of the source: no router shows it",
             shard.id
         );
         let remedy = format!(
             "make sure that no movePrimary of database {} is under way, and that no router shows the collection; then drop it on that shard, and run the same command",
-            ns.db
+            own.db
         );
         Err(Error::new(Kind::Unsupported, found).remedy(remedy))
     }
@@ -142,6 +143,7 @@ impl Coordinator {
     /// only that is out of the run. Its majority view holds the creation: the tail read it
     /// with that concern.
     async fn is_gone(&self, pair: usize, ns: &Namespace, uuid: Uuid) -> Result<bool> {
-        catalog::is_out(&self.sides.source.shards[pair], &ns.db, uuid).await
+        let shard = &self.sides.source.shards[pair];
+        catalog::is_out(shard, &ns.own(&shard.scope).db, uuid).await
     }
 }

@@ -11,6 +11,7 @@ use crate::control::across::ddl::{Coordinator, POLL};
 use crate::control::layout::same_options;
 use crate::control::layout::views::in_order;
 use crate::error::{Policy, Result};
+use crate::failpoint;
 use crate::pair::oplog::proven;
 
 /// How long it is tried while the source's views change, and the longest pause in between.
@@ -22,11 +23,12 @@ impl Coordinator {
     /// still has is left out: the entry that made it comes after the collection's drop.
     /// So is one that the target keeps refusing: that ends no run.
     pub(super) async fn follow_views(&self, db: &str) -> Result<()> {
+        let tried_max = failpoint::wait("views", TRIED_MAX);
         let (mut pause, since) = (POLL, Instant::now());
         loop {
             match self.align_views(db).await {
                 // Listed while they were changed, they may not fit each other.
-                Err(e) if e.kind.policy() == Policy::Stop && since.elapsed() < TRIED_MAX => {
+                Err(e) if e.kind.policy() == Policy::Stop && since.elapsed() < tried_max => {
                     tracing::debug!("views of {db} are listed again: {e}");
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(PAUSE_MAX);

@@ -6,6 +6,7 @@
 //! | its creation | is dead: its drop is due, or was made | nothing is made |
 //! | | has the name of an older one | it waits until that one is dropped |
 //! | | is made, or has been claimed | it is told so |
+//! | | is yet to be met by the pair of its primary shard | it waits for that pair |
 //! | | else | its name is claimed, and it is made |
 //! | its rename | is dead, or was never made | nothing is done |
 //! | | is to have the name of an older one | it waits until that one is dropped |
@@ -41,6 +42,9 @@ pub enum ToMake {
     Dead,
     /// An older collection of its name is still to be dropped.
     NameTaken,
+    /// The pair of the primary shard of its database has yet to meet it, and before it perhaps
+    /// others of its name.
+    Awaited,
     /// Nothing more: it is made.
     Made,
     /// Its name is free: claim it, then make the collection.
@@ -101,16 +105,25 @@ impl Rendezvous {
         self.register.holders.entry(uuid).or_default().insert(pair);
     }
 
+    /// `primary`: the pair of the primary shard of its database, which has every collection of
+    /// it, chunks or not.
+    ///
     /// IMPORTANT: to be asked in the turn. Else `Made` may be claimed only.
-    pub fn to_make(&self, ns: &Namespace, uuid: Uuid) -> ToMake {
+    pub fn to_make(&self, ns: &Namespace, uuid: Uuid, primary: usize) -> ToMake {
         if self.register.dead.contains(&uuid) {
             return ToMake::Dead;
         }
         match self.register.names.get(&ns.public()) {
             Some(holder) if *holder == uuid => ToMake::Made,
             Some(_) => ToMake::NameTaken,
+            None if !self.is_held(uuid, primary) => ToMake::Awaited,
             None => ToMake::Free,
         }
+    }
+
+    fn is_held(&self, uuid: Uuid, pair: usize) -> bool {
+        let holders = self.register.holders.get(&uuid);
+        holders.is_some_and(|holders| holders.contains(&pair))
     }
 
     /// From here on the name stands for this collection.

@@ -35,7 +35,7 @@ fn check(events: &[Event]) {
         match *event {
             Event::Create(pair, which, told) => {
                 rendezvous.hold(pair, uuid(which));
-                let to_make = rendezvous.to_make(&ns(), uuid(which));
+                let to_make = rendezvous.to_make(&ns(), uuid(which), pair);
                 assert_eq!(to_make, told, "{at} of {events:?}");
                 if to_make == ToMake::Free {
                     rendezvous.claim(&ns(), uuid(which));
@@ -153,7 +153,11 @@ fn a_rename_takes_a_free_name_and_frees_another() {
     assert_eq!(rendezvous.to_rename(uuid(OLD), &b, &both), free);
     rendezvous.renamed(uuid(OLD), &a, &b);
     assert_eq!(rendezvous.to_rename(uuid(OLD), &b, &both), ToRename::Named);
-    assert_eq!(rendezvous.to_make(&a, uuid(NEW)), ToMake::Free);
+    rendezvous.hold(1, uuid(NEW));
+    let awaited = rendezvous.to_make(&a, uuid(NEW), 0);
+    assert_eq!(awaited, ToMake::Awaited, "its name may be another's before");
+    rendezvous.hold(0, uuid(NEW));
+    assert_eq!(rendezvous.to_make(&a, uuid(NEW), 0), ToMake::Free);
     rendezvous.claim(&a, uuid(NEW));
     assert_eq!(
         rendezvous.to_rename(uuid(OLD), &a, &both),

@@ -10,7 +10,7 @@ use bson::RawDocumentBuf;
 use crate::cluster::catalog::{Namespace, Sharded, Sharding, Zone};
 use crate::cluster::ownership::joined;
 use crate::control::cutover::proof::shown::shown;
-use crate::control::cutover::proof::{Difference, ShardMap};
+use crate::control::cutover::proof::{Difference, Repair, ShardMap, repaired_or};
 
 const ANEW: &str = "start over with `shardlift migrate --restart`";
 const OWNERS: &str = "keep the balancers of both sides off and move no chunks or primaries; start over with `shardlift migrate --restart`";
@@ -60,9 +60,17 @@ impl Layout<'_> {
     fn collection(&self, ns: &Namespace) -> Option<Difference> {
         let wanted = &self.source.collections[ns];
         let Some(there) = self.target.collections.get(ns) else {
+            let homes = self.source.databases.iter();
+            let mut home = homes.filter(|d| d.name == ns.db).map(|d| d.primary);
+            let shard = home
+                .next()
+                .map_or("…", |primary| self.source_shard(primary));
+            let by_hand = format!(
+                "stop it, run `shardlift recopy --shard {shard} --ns {ns}` and start it again"
+            );
             return Some(Difference::new(
                 format!("{ns} is sharded on the source and not on the target"),
-                ANEW,
+                by_hand,
             ));
         };
         if (wanted.key.as_bytes(), wanted.unique) != (there.key.as_bytes(), there.unique) {
@@ -161,10 +169,10 @@ impl Layout<'_> {
                 let what = format!(
                     "shard {source} of the source is in zones {wanted:?}, shard {target} of the target in {there:?}"
                 );
-                found.push(Difference::new(
-                    what,
+                let remedy = repaired_or(
                     "use `sh.addShardToZone` or `sh.removeShardFromZone` on the target",
-                ));
+                );
+                found.push(Difference::new(what, remedy).ours(Repair::ShardZones));
             }
         }
         found
@@ -195,10 +203,8 @@ fn zones(ns: &Namespace, wanted: &[Zone], there: &[Zone]) -> Option<Difference> 
         )
     };
     (!same).then(|| {
-        Difference::new(
-            what(),
-            "make them match with `sh.updateZoneKeyRange` on the target",
-        )
+        let remedy = repaired_or("make them match with `sh.updateZoneKeyRange` on the target");
+        Difference::new(what(), remedy).ours(Repair::Zones { ns: ns.clone() })
     })
 }
 
@@ -216,6 +222,7 @@ mod tests {
             target: ids("b"),
             pairs: vec![1, 0],
             expiry_never: None,
+            scope: Default::default(),
         }
     }
 

@@ -26,6 +26,7 @@ mod definitions;
 mod indexes;
 mod layout;
 pub mod prover;
+mod repairs;
 mod shown;
 
 use std::collections::HashMap;
@@ -46,6 +47,7 @@ use crate::control::run::Run;
 use crate::control::sides::Sides;
 use crate::error::{Policy, Result};
 use crate::pair::run::{HeldBackOf, Pair};
+use crate::scope::Scope;
 
 /// Differences named at a time.
 const TOLD_MAX: usize = 5;
@@ -71,6 +73,10 @@ pub enum Repair {
     },
     /// Indexes or options of a collection on a pair's target shard.
     Definition { pair: usize, uuid: Uuid },
+    /// Zone ranges of a collection.
+    Zones { ns: Namespace },
+    /// The zones that shards are in.
+    ShardZones,
 }
 
 impl fmt::Display for Difference {
@@ -101,6 +107,11 @@ impl Difference {
     }
 }
 
+/// The remedy of what the run repairs.
+fn repaired_or(by_hand: &str) -> String {
+    format!("shardlift repairs it by itself; if this stays, {by_hand}")
+}
+
 /// Shards by name, and which target shard takes which source shard.
 struct ShardMap {
     source: Vec<String>,
@@ -108,6 +119,8 @@ struct ShardMap {
     pairs: Vec<usize>,
     /// The expiry with which the target deletes nothing (`WriteForms::expiry_never`).
     expiry_never: Option<i64>,
+    /// The source's, for its own names.
+    scope: Scope,
 }
 
 impl ShardMap {
@@ -124,6 +137,7 @@ impl ShardMap {
             target: ids(&sides.target),
             pairs: sides.pairs.clone(),
             expiry_never: sides.target.dialect.writes.expiry_never,
+            scope: sides.source.scope.clone(),
         }
     }
 }
@@ -273,7 +287,7 @@ pub fn told(found: &[Difference]) -> Vec<String> {
     told
 }
 
-/// Repairs what the run itself can. Views are alike then. For collections it only begins: a
+/// Repairs what the run itself can. Views and zones are alike then. For collections it only begins: a
 /// pair is not complete before they are alike.
 pub async fn repair(
     found: &[Difference],
@@ -289,6 +303,14 @@ pub async fn repair(
             Some(Repair::Definition { pair, uuid }) => {
                 tracing::warn!("{}: it is repaired", difference.what);
                 pairs[*pair].mend_definition(uuid);
+            }
+            Some(Repair::Zones { ns }) => {
+                tracing::warn!("{}: repaired", difference.what);
+                coordinator.mend_zones(ns).await?;
+            }
+            Some(Repair::ShardZones) => {
+                tracing::warn!("{}: repaired", difference.what);
+                coordinator.mend_shard_zones().await?;
             }
             None => {}
         }

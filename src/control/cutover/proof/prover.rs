@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use tokio::time::{sleep, timeout};
 
 use crate::control::across::ddl::Coordinator;
+use crate::control::cutover::proof::repairs::Repairs;
 use crate::control::cutover::proof::{self, Difference, Listed};
 use crate::control::layout::listing;
 use crate::control::run::Run;
@@ -59,6 +60,7 @@ pub fn nothing_yet(run: &Run) {
 impl Prover {
     /// Goes on for as long as the attempt does.
     pub async fn run(self) {
+        let mut repairs = Repairs::default();
         loop {
             if !self.may_look() {
                 sleep(POLL).await;
@@ -71,7 +73,7 @@ impl Prover {
                 proof::tell_left_behind(&self.sides.source, &self.run),
             )
             .await;
-            let text = match timeout(LOOK_MAX, self.look()).await {
+            let text = match timeout(LOOK_MAX, self.look(&mut repairs)).await {
                 Ok(Ok(found)) => found,
                 Ok(Err(e)) => Some(format!("both sides could not be compared: {e}")),
                 Err(_) => Some(format!(
@@ -95,8 +97,8 @@ impl Prover {
     }
 
     /// What is in the way of a cutover.
-    async fn look(&self) -> Result<Option<String>> {
-        let found = self.different().await?;
+    async fn look(&self, repairs: &mut Repairs) -> Result<Option<String>> {
+        let found = self.different(repairs).await?;
         if !found.is_empty() {
             return Ok(Some(format!(
                 "source and target differ: {}",
@@ -107,10 +109,11 @@ impl Prover {
         Ok((!moving.is_empty()).then(|| format!("chunks may move: {}", moving.join("; "))))
     }
 
-    /// What differs for good. Repairs of it, where possible, have begun.
-    async fn different(&self) -> Result<Vec<Difference>> {
+    /// What differs for good. Repairs of it, where possible and due, have begun.
+    async fn different(&self, repairs: &mut Repairs) -> Result<Vec<Difference>> {
         let first = self.compare().await?;
         if first.is_empty() {
+            *repairs = Repairs::default();
             return Ok(first);
         }
         let before = listing::newest(&self.sides.source).await?;
@@ -135,7 +138,8 @@ impl Prover {
         // A cutover that began meanwhile mends by itself, and once it is over nothing may
         // change any more.
         if self.may_look() {
-            proof::repair(&found, &self.pairs, &self.coordinator).await?;
+            let due = repairs.due(&found, Instant::now());
+            proof::repair(&due, &self.pairs, &self.coordinator).await?;
         }
         Ok(found)
     }

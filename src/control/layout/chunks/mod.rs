@@ -11,7 +11,7 @@
 use std::cmp::Ordering;
 use std::time::{Duration, Instant};
 
-use bson::{RawDocument, RawDocumentBuf, doc};
+use bson::{RawDocument, RawDocumentBuf};
 use tokio::sync::Mutex;
 
 use crate::bson::order::compare_keys;
@@ -20,7 +20,7 @@ use crate::cluster::catalog::{self, Chunk, Namespace, Sharded};
 use crate::cluster::deployment::Deployment;
 use crate::cluster::dialect::CatalogForms;
 use crate::cluster::ownership;
-use crate::cluster::retry::answered;
+use crate::control::layout;
 use crate::control::layout::zones;
 use crate::error::{Error, Kind, Result};
 
@@ -141,28 +141,17 @@ fn refusal(answer: Result<()>) -> Result<Option<Error>> {
     }
 }
 
-/// Looks on every shard: orphans count.
 async fn holds_nothing(target: &Deployment, ns: &Namespace) -> Result<()> {
-    for shard in &target.shards {
-        let documents = shard
-            .client
-            .database(&ns.db)
-            .collection::<RawDocumentBuf>(&ns.coll);
-        let first = documents.find_one(doc! {}).projection(doc! {"_id": 1});
-        if answered("the shard", async { Ok(first.await?) })
-            .await?
-            .is_some()
-        {
-            let found = format!(
-                "{ns} is on the target with other chunks, and target shard {} holds documents of it",
-                shard.id
-            );
-            return Err(Error::new(Kind::Refused, found).remedy(
-                "chunks that hold documents are never moved: keep the target's balancer off and start over with `shardlift migrate --restart`",
-            ));
-        }
-    }
-    Ok(())
+    let Some(shard) = layout::holding(target, ns).await? else {
+        return Ok(());
+    };
+    let found = format!(
+        "{ns} is on the target with other chunks, and target shard {} holds documents of it",
+        shard.id
+    );
+    Err(Error::new(Kind::Refused, found).remedy(
+        "chunks that hold documents are never moved: keep the target's balancer off and start over with `shardlift migrate --restart`",
+    ))
 }
 
 /// How long a map that does not become the wanted one is worked on.

@@ -10,14 +10,17 @@ use bson::Uuid;
 use crate::cluster::catalog::{Catalog, Collection, CollectionKind, Namespace};
 use crate::control::layout;
 use crate::control::layout::owners;
+use crate::position::Position;
 use crate::state::{CollectionState, PairState};
 
 #[derive(Debug, Default)]
 pub struct Changes<'a> {
+    /// What stays on the target as it is, to be emptied.
+    pub kept: Vec<&'a CollectionState>,
     pub gone: Vec<(&'a CollectionState, Gone)>,
     pub created: Vec<&'a Collection>,
-    /// What they were, and are now. No pair but this one has them.
-    pub renamed: Vec<(&'a CollectionState, &'a Collection)>,
+    /// What they were, and what they are to be made as. No pair but this one has them.
+    pub anew: Vec<(&'a CollectionState, Collection)>,
     /// Phrases for a sentence.
     pub refused: Vec<String>,
 }
@@ -29,15 +32,16 @@ pub enum Gone {
     OthersHoldIt,
 }
 
-/// `states[i]`: what pair i tracks; `local`: UUIDs that the pair's source shard
-/// has; `views`: those that the run made, or was about to.
+/// `states[i]`: what pair i tracks; `local`: UUIDs that the pair's source shard has. `only`:
+/// what has this name, or had it. The pair then keeps its position: renames that it can follow
+/// are still to be met, and so are creations but where the name has no other collection.
 pub fn changes<'a>(
     pair: usize,
     states: &'a [PairState],
     source: &'a Catalog,
     local: &HashSet<Uuid>,
     target: &Catalog,
-    views: &[Namespace],
+    only: Option<&Namespace>,
 ) -> Changes<'a> {
     let mut changes = Changes::default();
     let now: HashMap<Uuid, &Collection> = source
@@ -46,16 +50,39 @@ pub fn changes<'a>(
         .filter_map(|c| Some((c.uuid?, c)))
         .filter(|(uuid, _)| local.contains(uuid))
         .collect();
+    // Of a time series its buckets.
+    let is_chosen = |ns: &Namespace| only.is_none_or(|only| ns == only || ns.public() == *only);
     for was in states[pair].collections.iter().filter(|c| !c.dead) {
-        match now.get(&was.uuid) {
-            None => changes
-                .gone
-                .push((was, held_by_others(pair, states, &was.uuid))),
-            Some(is) => match differs(was, is) {
-                Some(what) => changes.refused.push(what),
-                None if was.ns != is.ns => changes.renamed.push((was, is)),
-                None => {}
-            },
+        let is = now.get(&was.uuid);
+        if !is_chosen(&was.ns) && !is.is_some_and(|is| is_chosen(&is.ns)) {
+            continue;
+        }
+        let others = held_by_others(pair, states, &was.uuid);
+        let Some(is) = is else {
+            changes.gone.push((was, others));
+            continue;
+        };
+        let is_plain = was.sharded.is_none() && is.sharded.is_none();
+        let is_followed = only.is_some() && is_plain && was.ns.time_series().is_none();
+        let ns = if is_followed { &was.ns } else { &is.ns };
+        let is = Collection {
+            ns: ns.clone(),
+            ..(*is).clone()
+        };
+        match (differs(was, &is), others) {
+            (None, _) => changes.kept.push(was),
+            // The pair's own entries say it, too.
+            (Some(Differs::Options(_)), Gone::OthersHoldIt) if only.is_some() => {
+                changes.kept.push(was);
+            }
+            (Some(Differs::Options(_) | Differs::Layout(_)), Gone::OnlyHere) => {
+                changes.anew.push((was, is));
+            }
+            (Some(Differs::Options(what) | Differs::Layout(what)), Gone::OthersHoldIt) => {
+                let why = "other shards have it, too";
+                changes.refused.push(format!("{what}, and {why}"));
+            }
+            (Some(Differs::Owners(what)), _) => changes.refused.push(what),
         }
     }
     let known: HashMap<Uuid, &CollectionState> = states[pair]
@@ -63,14 +90,16 @@ pub fn changes<'a>(
         .iter()
         .map(|c| (c.uuid, c))
         .collect();
+    let is_there = !changes.kept.is_empty() || !changes.anew.is_empty();
     let mut created: Vec<&Collection> = now
         .iter()
         .filter(|(uuid, _)| known.get(uuid).is_none_or(|c| c.dead))
         .map(|(_, c)| *c)
+        .filter(|c| only.is_none() || !is_there && is_chosen(&c.ns))
         .collect();
     created.sort_by(|a, b| a.ns.cmp(&b.ns));
     let mut refused: Vec<String> = Vec::new();
-    for (_, is) in &changes.renamed {
+    for (_, is) in &changes.anew {
         refused.extend(in_the_way(pair, states, &changes, is, target));
     }
     created.retain(|is| {
@@ -82,9 +111,26 @@ pub fn changes<'a>(
     changes.created = created;
     changes.refused.extend(refused);
     changes
-        .refused
-        .extend(views_changed(pair, source, target, views));
-    changes
+}
+
+impl<'a> Changes<'a> {
+    /// What of it is on the target, and is copied again.
+    pub fn emptied(&self) -> Vec<&'a CollectionState> {
+        let anew = self.anew.iter().map(|(was, _)| *was);
+        self.kept.iter().copied().chain(anew).collect()
+    }
+
+    pub fn are_none(&self) -> bool {
+        self.emptied().is_empty() && self.gone.is_empty() && self.created.is_empty()
+    }
+
+    fn was_sharded(&self, is: &Collection) -> bool {
+        let mut of_it = self
+            .anew
+            .iter()
+            .filter(|(was, _)| Some(was.uuid) == is.uuid);
+        of_it.any(|(was, _)| was.sharded.is_some())
+    }
 }
 
 fn held_by_others(pair: usize, states: &[PairState], uuid: &Uuid) -> Gone {
@@ -102,19 +148,36 @@ fn held_by_others(pair: usize, states: &[PairState], uuid: &Uuid) -> Gone {
     }
 }
 
-fn differs(was: &CollectionState, is: &Collection) -> Option<String> {
-    let what = if was.ns != is.ns && was.sharded.is_some() {
-        format!("{} was renamed to {}", was.ns, is.ns)
+/// How a collection is other than it was recorded, in words.
+#[derive(Debug, PartialEq, Eq)]
+enum Differs {
+    Options(String),
+    /// Its name, or it is sharded.
+    Layout(String),
+    /// Documents of it may have other owners.
+    Owners(String),
+}
+
+fn differs(was: &CollectionState, is: &Collection) -> Option<Differs> {
+    let ns = &was.ns;
+    let renamed = || format!("{ns} was renamed to {}", is.ns);
+    let is_sharded_now = was.sharded.is_none() && is.sharded.is_some();
+    let differs = if was.sharded.is_some() && *ns != is.ns {
+        Differs::Owners(renamed())
+    } else if !is_sharded_now && !owners::are_same(&was.collection(), is) {
+        Differs::Owners(format!("owners of {ns} changed"))
+    } else if is_sharded_now {
+        Differs::Layout(format!("{ns} was sharded"))
+    } else if *ns != is.ns {
+        Differs::Layout(renamed())
     } else if !layout::same_options(&was.options, &is.options) {
-        format!("the options of {} were changed", was.ns)
+        Differs::Options(format!("the options of {ns} were changed"))
     } else if layout::options::expiry(&was.options) != layout::options::expiry(&is.options) {
-        format!("the expiry of {} was changed", was.ns)
-    } else if !owners::are_same(&was.collection(), is) {
-        format!("{} was sharded, or owners of it changed", was.ns)
+        Differs::Options(format!("the expiry of {ns} was changed"))
     } else {
         return None;
     };
-    Some(what)
+    Some(differs)
 }
 
 /// Why a collection cannot be made on the target now.
@@ -129,31 +192,35 @@ fn in_the_way(
     if is.kind != CollectionKind::Plain {
         return Some(format!("{ns} was created, and is not a plain collection"));
     }
-    if states[pair]
-        .collections
-        .iter()
-        .any(|c| c.dead && Some(c.uuid) == is.uuid)
-    {
-        return Some(format!("the drop of {ns} was rolled back"));
+    let mut own = states[pair].collections.iter();
+    if let Some(dead) = own.find(|c| c.dead && Some(c.uuid) == is.uuid) {
+        let is_given_up = Position::default() < dead.planned_at;
+        let why = if is_given_up {
+            format!("{ns} was given up by a `recopy`, and is in the run again by its name")
+        } else {
+            format!("the drop of {ns} was rolled back")
+        };
+        return Some(why);
     }
-    let mut laid_out = states
-        .iter()
-        .flat_map(|s| &s.collections)
+    let others = states.iter().enumerate().filter(|(at, _)| *at != pair);
+    let mut laid_out = others
+        .flat_map(|(_, s)| &s.collections)
         .filter(|c| !c.dead && Some(c.uuid) == is.uuid);
     match laid_out.next() {
         // A shard creates a collection, too, when it gets the first chunk of it.
         Some(was) if !owners::are_same(&was.collection(), is) => {
             return Some(format!("owners of {ns} changed"));
         }
-        None if owners::has_moved(is) => {
-            return Some(format!("{ns} was created, and a chunk of it moved"));
+        // What moved before it was planned is in the plan.
+        None if owners::has_moved(is) && !changes.was_sharded(is) => {
+            return Some(format!("{ns} was sharded, and a chunk of it moved"));
         }
         _ => {}
     }
     let is_dropped_first = |uuid: &Uuid| {
         let mut gone = changes.gone.iter();
         gone.any(|(g, by)| g.uuid == *uuid && *by == Gone::OnlyHere)
-            || changes.renamed.iter().any(|(was, _)| was.uuid == *uuid)
+            || changes.anew.iter().any(|(was, _)| was.uuid == *uuid)
     };
     let others = states
         .iter()
@@ -178,53 +245,6 @@ fn in_the_way(
             "{ns} was recreated, and another shard has not followed the drop of the old one yet"
         )
     })
-}
-
-/// Views of the databases that are at home on the pair.
-fn views_changed(
-    pair: usize,
-    source: &Catalog,
-    target: &Catalog,
-    views: &[Namespace],
-) -> Vec<String> {
-    let is_view = |c: &&Collection| c.kind == CollectionKind::View;
-    let homes: HashSet<&str> = source
-        .databases
-        .iter()
-        .filter(|d| d.primary == pair)
-        .map(|d| d.name.as_str())
-        .collect();
-    let now: HashMap<&Namespace, &Collection> = source
-        .collections
-        .iter()
-        .filter(is_view)
-        .map(|c| (&c.ns, c))
-        .collect();
-    let made: HashMap<&Namespace, &Collection> = target
-        .collections
-        .iter()
-        .filter(is_view)
-        .map(|c| (&c.ns, c))
-        .collect();
-    let mut changed = Vec::new();
-    for ns in views
-        .iter()
-        .filter(|ns| homes.contains(ns.db.as_str()) && made.contains_key(ns))
-        .filter(|ns| !now.contains_key(ns))
-    {
-        changed.push(format!("the view {ns} was dropped"));
-    }
-    for (ns, view) in now.iter().filter(|(ns, _)| homes.contains(ns.db.as_str())) {
-        match made.get(ns).filter(|_| views.contains(ns)) {
-            None => changed.push(format!("the view {ns} was created")),
-            Some(made) if !layout::same_options(&view.options, &made.options) => {
-                changed.push(format!("the view {ns} was changed"));
-            }
-            Some(_) => {}
-        }
-    }
-    changed.sort();
-    changed
 }
 
 #[cfg(test)]

@@ -68,9 +68,9 @@ fn state(collections: Vec<CollectionState>) -> PairState {
 }
 
 /// (gone, created, refused) as text.
-fn told(states: [PairState; 2], source: &Catalog, target: &Catalog, views: &[Namespace]) -> String {
+fn told(states: [PairState; 2], source: &Catalog, target: &Catalog) -> String {
     let local = source.collections.iter().filter_map(|c| c.uuid).collect();
-    let changes = changes(0, &states, source, &local, target, views);
+    let changes = changes(0, &states, source, &local, target, None);
     let gone: Vec<_> = changes
         .gone
         .iter()
@@ -103,14 +103,14 @@ fn what_was_dropped_and_created_is_found() {
         collection(2, "b"),
         collection(3, "s"),
     ]);
-    assert_eq!(told(states(), &same, &target, &[]), " |  | ");
+    assert_eq!(told(states(), &same, &target), " |  | ");
     let now = catalog(vec![
         collection(1, "a"),
         collection(9, "b"),
         collection(8, "new"),
     ]);
     assert_eq!(
-        told(states(), &now, &target, &[]),
+        told(states(), &now, &target),
         "b OnlyHere,s OthersHoldIt | b,new | "
     );
 }
@@ -124,65 +124,55 @@ fn what_cannot_be_made_up_for_is_named() {
         ]
     };
     let target = catalog(vec![collection(101, "a"), collection(103, "s")]);
-    let mut changed = collection(1, "a");
-    changed.options = rawdoc! {"validator": {"x": 1}};
+    let changed = Collection {
+        options: rawdoc! {"validator": {"x": 1}},
+        ..collection(3, "s")
+    };
     let moved = Collection {
         primary: 1,
         ..collection(1, "a")
     };
-    let view = Collection {
-        kind: CollectionKind::View,
-        uuid: None,
-        ..collection(0, "v")
-    };
     let rows = [
         (
-            vec![changed, collection(3, "s")],
-            "the options of d.a were changed",
+            vec![collection(1, "a"), changed],
+            "the options of d.s were changed, and other shards have it, too",
         ),
-        (
-            vec![moved, collection(3, "s")],
-            "d.a was sharded, or owners of it changed",
-        ),
+        (vec![moved, collection(3, "s")], "owners of d.a changed"),
         (
             vec![collection(1, "a"), collection(9, "s")],
             "d.s was recreated, and another shard has not followed the drop",
         ),
-        (
-            vec![collection(1, "a"), collection(3, "s"), view.clone()],
-            "the view d.v was created",
-        ),
     ];
     for (now, expect) in rows {
-        let told = told(states(), &catalog(now), &target, &[]);
+        let told = told(states(), &catalog(now), &target);
         assert!(told.contains(expect), "{expect}: {told}");
     }
-    let same = catalog(vec![collection(1, "a"), collection(3, "s")]);
-    let mut target = target;
-    target.collections.push(view);
-    assert!(told(states(), &same, &target, &[ns("v")]).contains("the view d.v was dropped"));
+}
+
+/// The collections made anew, as `was>is`, and what is refused.
+fn made_anew(was: &[CollectionState], now: Vec<Collection>) -> String {
+    let others = state(vec![recorded(3, "s")]);
+    let states = [state(was.to_vec()), others];
+    let made = was.iter().map(|was| {
+        let byte = was.uuid.bytes()[0];
+        collection(100 + byte, &was.ns.coll)
+    });
+    let target = catalog([made.collect(), vec![collection(103, "s")]].concat());
+    let local = now.iter().filter_map(|c| c.uuid).collect();
+    let now = catalog(now);
+    let changes = changes(0, &states, &now, &local, &target, None);
+    let anew = changes.anew.iter();
+    let anew: Vec<_> = anew
+        .map(|(was, is)| format!("{}>{}", was.ns.coll, is.ns.coll))
+        .collect();
+    format!("{} | {}", anew.join(","), changes.refused.join(","))
 }
 
 #[test]
 fn what_was_renamed_is_made_anew_unless_it_is_sharded() {
-    let (a, b, s) = (recorded(1, "a"), recorded(2, "b"), recorded(3, "s"));
-    let states = [state(vec![a, b]), state(vec![s])];
-    let target = catalog(vec![
-        collection(101, "a"),
-        collection(102, "b"),
-        collection(103, "s"),
-    ]);
-    let renamed = |one: &str, other: &str| {
-        let now = catalog(vec![collection(1, one), collection(2, other)]);
-        let local = HashSet::from([uuid(1), uuid(2)]);
-        let changes = changes(0, &states, &now, &local, &target, &[]);
-        let renamed: Vec<_> = changes
-            .renamed
-            .iter()
-            .map(|(was, is)| format!("{}>{}", was.ns.coll, is.ns.coll))
-            .collect();
-        format!("{} | {}", renamed.join(","), changes.refused.join(","))
-    };
+    let was = [recorded(1, "a"), recorded(2, "b")];
+    let renamed =
+        |one: &str, other: &str| made_anew(&was, vec![collection(1, one), collection(2, other)]);
     assert_eq!(renamed("z", "b"), "a>z | ");
     assert_eq!(renamed("b", "a"), "a>b,b>a | ");
     assert!(renamed("s", "b").contains("another shard has not followed the drop"));
@@ -191,44 +181,119 @@ fn what_was_renamed_is_made_anew_unless_it_is_sharded() {
         ns: ns("t"),
         ..spread(0, 1)
     };
-    assert_eq!(differs(&was, &is).unwrap(), "d.s was renamed to d.t");
+    let renamed = "d.s was renamed to d.t".to_owned();
+    assert_eq!(differs(&was, &is), Some(Differs::Owners(renamed)));
 }
 
 #[test]
-fn an_expiry_that_was_changed_or_came_or_went_is_named() {
+fn what_was_made_otherwise_since_is_made_anew() {
+    let with = |options: RawDocumentBuf| Collection {
+        options,
+        ..collection(1, "a")
+    };
     let clustered = |expiry: Option<i64>| {
         let mut options = rawdoc! {"clusteredIndex": {"v": 2}};
         if let Some(seconds) = expiry {
             options.append(bson::cstr!("expireAfterSeconds"), seconds);
         }
-        Collection {
-            options,
-            ..collection(1, "a")
-        }
+        with(options)
     };
-    for (was, is, named) in [
-        (Some(5), Some(5), false),
-        (None, None, false),
-        (Some(5), Some(6), true),
-        (None, Some(5), true),
-        (Some(5), None, true),
-    ] {
+    let sharded = Collection {
+        sharded: spread(0, 1).sharded,
+        ..collection(1, "a")
+    };
+    let moved = Collection {
+        sharded: spread(0, 2).sharded,
+        ..collection(1, "a")
+    };
+    let plain = || with(rawdoc! {});
+    let rows = [
+        (plain(), plain(), " | "),
+        (plain(), with(rawdoc! {"validator": {"x": 1}}), "a>a | "),
+        (clustered(Some(5)), clustered(Some(5)), " | "),
+        (clustered(Some(5)), clustered(Some(6)), "a>a | "),
+        (clustered(None), clustered(Some(5)), "a>a | "),
+        (clustered(Some(5)), clustered(None), "a>a | "),
+        (plain(), sharded, "a>a | "),
+        (
+            plain(),
+            moved,
+            "a>a | d.a was sharded, and a chunk of it moved",
+        ),
+    ];
+    for (was, is, expect) in rows {
         let was = CollectionState {
-            options: clustered(was).options,
+            options: was.options,
             ..recorded(1, "a")
         };
-        let target = catalog(vec![collection(101, "a")]);
-        let told = told(
-            [state(vec![was]), state(Vec::new())],
-            &catalog(vec![clustered(is)]),
-            &target,
-            &[],
-        );
-        assert_eq!(
-            told.contains("the expiry of d.a was changed"),
-            named,
-            "{told}"
-        );
+        assert_eq!(made_anew(&[was], vec![is.clone()]), expect, "{is:?}");
+    }
+}
+
+/// What becomes of one name alone: kept, gone, made anew, created.
+fn only(name: &str, was: Vec<CollectionState>, now: Vec<Collection>) -> String {
+    let states = [state(was), state(Vec::new())];
+    let local = now.iter().filter_map(|c| c.uuid).collect();
+    let (now, target, name) = (catalog(now), catalog(Vec::new()), ns(name));
+    let changes = changes(0, &states, &now, &local, &target, Some(&name));
+    assert!(changes.refused.is_empty(), "{:?}", changes.refused);
+    let names = |of: Vec<&Namespace>| {
+        let names: Vec<_> = of.into_iter().map(|ns| ns.coll.as_str()).collect();
+        names.join(",")
+    };
+    [
+        names(changes.kept.iter().map(|was| &was.ns).collect()),
+        names(changes.gone.iter().map(|(was, _)| &was.ns).collect()),
+        names(changes.anew.iter().map(|(_, is)| &is.ns).collect()),
+        names(changes.created.iter().map(|is| &is.ns).collect()),
+    ]
+    .join(" | ")
+}
+
+#[test]
+fn of_one_name_only_what_its_pair_cannot_follow_is_made_up_for() {
+    let others = || vec![recorded(2, "b"), recorded(3, "c")];
+    let with = |one: CollectionState| [others(), vec![one]].concat();
+    let a = || with(recorded(1, "a"));
+    let series = |coll: &str| format!("system.buckets.{coll}");
+    let rows = [
+        ("a", a(), vec![collection(1, "a")], "a |  |  | "),
+        // Its rename is still to be met, and the creation of what has its name.
+        (
+            "a",
+            a(),
+            vec![collection(1, "z"), collection(8, "a")],
+            "a |  |  | ",
+        ),
+        ("z", a(), vec![collection(1, "z")], "a |  |  | "),
+        // Renamed, and sharded by now: that rename could not be followed.
+        (
+            "a",
+            a(),
+            vec![Collection {
+                sharded: spread(0, 1).sharded,
+                ..collection(1, "z")
+            }],
+            " |  | z | ",
+        ),
+        ("a", a(), vec![], " | a |  | "),
+        ("a", a(), vec![collection(8, "a")], " | a |  | a"),
+        (
+            "new",
+            a(),
+            vec![collection(8, "new"), collection(9, "other")],
+            " |  |  | new",
+        ),
+        (
+            "a",
+            with(recorded(1, &series("a"))),
+            vec![collection(1, &series("z"))],
+            " |  | system.buckets.z | ",
+        ),
+    ];
+    for (name, was, now, expect) in rows {
+        let now = [now, vec![collection(2, "b"), collection(3, "c")]].concat();
+        assert_eq!(only(name, was, now.clone()), expect, "{name}: {now:?}");
     }
 }
 
@@ -240,9 +305,9 @@ fn a_database_that_was_made_anew_elsewhere_waits_for_what_is_older_in_it() {
     }]);
     let target = catalog(vec![collection(103, "s")]);
     let only_here = [state(vec![recorded(3, "s")]), state(Vec::new())];
-    assert_eq!(told(only_here, &now, &target, &[]), "s OnlyHere | new | ");
+    assert_eq!(told(only_here, &now, &target), "s OnlyHere | new | ");
     let by_another = [state(Vec::new()), state(vec![recorded(3, "s")])];
-    let told = told(by_another, &now, &target, &[]);
+    let told = told(by_another, &now, &target);
     assert!(
         told.contains("d.new was created; its database was recreated on another shard"),
         "{told}"
@@ -279,14 +344,13 @@ fn a_chunk_that_moved_to_the_shard_is_no_new_collection() {
     let planned = CollectionState::planned(&spread(1, 1), Vec::new()).unwrap();
     let states = || [state(Vec::new()), state(vec![planned.clone()])];
     let target = catalog(vec![collection(103, "s")]);
-    let told =
-        |states, major, owner| told(states, &catalog(vec![spread(owner, major)]), &target, &[]);
+    let told = |states, major, owner| told(states, &catalog(vec![spread(owner, major)]), &target);
     assert_eq!(told(states(), 1, 1), " | s | ");
     assert_eq!(told(states(), 2, 0), " |  | owners of d.s changed");
     let unknown = || [state(Vec::new()), state(Vec::new())];
     assert_eq!(told(unknown(), 1, 0), " | s | ");
     assert_eq!(
         told(unknown(), 2, 0),
-        " |  | d.s was created, and a chunk of it moved"
+        " |  | d.s was sharded, and a chunk of it moved"
     );
 }

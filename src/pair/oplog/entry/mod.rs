@@ -130,15 +130,15 @@ impl<'a> Entry<'a> {
     }
 
     /// A chunk moves, has moved, or was to: what both of its shards write. So do shards that
-    /// clean up after an earlier move.
+    /// clean up after an earlier move. Or a collection was sharded (since 6.0).
     pub fn tells_of_a_move(&self) -> bool {
         let begins_with = |o2: &RawDocument, name: &[u8]| {
             elements(o2).next().is_some_and(|first| first.name == name)
         };
         match self.op {
-            "n" => self
-                .o2
-                .is_some_and(|o2| begins_with(o2, b"sessionMigrateCloneStart")),
+            "n" => self.o2.is_some_and(|o2| {
+                begins_with(o2, b"sessionMigrateCloneStart") || begins_with(o2, b"shardCollection")
+            }),
             // Counting orphans updates a row again and again.
             "u" => self.ns == "config.migrationCoordinators",
             _ => matches!(

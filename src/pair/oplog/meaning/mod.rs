@@ -5,7 +5,7 @@
 
 use bson::{RawArray, RawBsonRef, RawDocument, Uuid};
 
-use crate::bson::element::{elements, field, kind, string};
+use crate::bson::element::{field, kind, string};
 use crate::error::{Error, Result};
 use crate::pair::oplog::entry::{Entry, uuid_of};
 use crate::position::Position;
@@ -59,9 +59,7 @@ pub enum Meaning<'a> {
         dropped: Option<Uuid>,
     },
     /// Options of the collection, or of one of its indexes, are others from here on.
-    Modify {
-        coll: &'a str,
-    },
+    Modify,
     /// Nothing to do for the target.
     Nothing,
     /// A command that is not carried over, and what to do about it.
@@ -117,10 +115,9 @@ const ROWS: [(&str, Fate); 20] = [
     ("dbCheck", Fate::Nothing),
 ];
 
-const SIZED: &str = "a changed size of a capped collection cannot be followed: change it before the migration or after its cutover, and start over with `shardlift migrate --restart`";
-const CONVERTED: &str = "a conversion that is logged as one command cannot be followed: start over with `shardlift migrate --restart` once it no longer runs on the source";
-const EMPTIED: &str = "the emptying of a capped collection cannot be followed: copy that source shard again with `shardlift recopy --shard <its name>`, or start over with `shardlift migrate --restart`";
-const IMPORTED: &str = "the documents of an imported collection are not in the oplog: once it is there, start over with `shardlift migrate --restart`";
+const CONVERTED: &str = "a conversion that is logged as one command cannot be followed: copy the collection again with `shardlift recopy --shard <its name> --ns <collection>`, then run the same `shardlift migrate` again";
+const EMPTIED: &str = "the emptying of a capped collection cannot be followed: copy it again with `shardlift recopy --shard <its name> --ns <collection>`, then run the same `shardlift migrate` again";
+const IMPORTED: &str = "the documents of an imported collection are not in the oplog: once it is there, copy that source shard again with `shardlift recopy --shard <its name>`, then run the same `shardlift migrate` again";
 const UNKNOWN: &str = "MongoDB 6.0 has no known command of that name: start over with `shardlift migrate --restart` once it no longer runs on the source, and report it";
 
 fn fate_of(command: &str) -> Fate {
@@ -171,21 +168,10 @@ impl<'a> Entry<'a> {
                     .ok_or_else(|| self.unsupported("a dropIndexes without a name"))?,
             },
             Fate::Rename => self.rename()?,
-            // Inserts before it and after it have other limits, and the target must not mix
-            // them up: nothing orders it with the lanes yet.
-            Fate::CollMod if self.sizes_capped() => Meaning::Refused {
-                command,
-                remedy: SIZED,
-            },
-            Fate::CollMod => Meaning::Modify { coll: coll()? },
+            Fate::CollMod => Meaning::Modify,
             Fate::Refused(remedy) => Meaning::Refused { command, remedy },
             Fate::Nothing => Meaning::Nothing,
         })
-    }
-
-    fn sizes_capped(&self) -> bool {
-        let sizes = ["cappedSize", "cappedMax"];
-        elements(self.o).any(|e| sizes.iter().any(|size| e.name == size.as_bytes()))
     }
 
     fn apply_ops(&self) -> Result<Meaning<'a>> {

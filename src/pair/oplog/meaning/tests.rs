@@ -58,12 +58,6 @@ fn what_is_not_carried_over_is_refused_with_a_remedy_of_its_own() {
         );
     }
     assert_eq!(remedies.len(), 4, "{remedies:?}");
-    for size in [
-        rawdoc! {"collMod": "c", "cappedSize": 4096i64},
-        rawdoc! {"collMod": "c", "cappedMax": 7i64},
-    ] {
-        assert!(meaning(size).contains("a changed size"));
-    }
 }
 
 #[test]
@@ -86,9 +80,10 @@ fn changed_options_are_followed() {
     for o in [
         rawdoc! {"collMod": "c"},
         rawdoc! {"collMod": "c", "validator": {}},
+        rawdoc! {"collMod": "c", "cappedSize": 4096i64},
         rawdoc! {"collMod": "c", "index": {"name": "a", "hidden": true}},
     ] {
-        assert_eq!(meaning(o.clone()), "Ok(Modify { coll: \"c\" })", "{o:?}");
+        assert_eq!(meaning(o.clone()), "Ok(Modify)", "{o:?}");
     }
 }
 

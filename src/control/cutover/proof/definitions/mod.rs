@@ -1,17 +1,21 @@
 //! Compares collections and views of both sides shard by shard: existence, kind, options,
-//! and (in `indexes`) indexes. A clustered collection's expiry waits for the cutover:
-//! until then the target has none, and the one it will get must be the source's.
+//! and (in `indexes`) indexes. A clustered collection's expiry waits for the cutover, and the
+//! size of a capped one: until then the target has none, and the one it will get must be the
+//! source's.
 //!
 //! Pure functions.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use bson::Uuid;
+use bson::{RawDocument, Uuid};
 
+use crate::cluster::catalog::capped::{LIMITS, Limits};
 use crate::cluster::catalog::contents::Stored;
 use crate::cluster::catalog::{Collection, CollectionKind, EXPIRY, Namespace};
 use crate::control::cutover::proof::shown::{same_fields, shown};
-use crate::control::cutover::proof::{Difference, Holdings, Repair, ShardMap, indexes};
+use crate::control::cutover::proof::{
+    Difference, Holdings, Repair, ShardMap, indexes, repaired_or,
+};
 use crate::control::layout::laid_out::LaidOut;
 use crate::control::layout::options::{TEMPORARY, expiry};
 use crate::pair::collection::Traits;
@@ -81,7 +85,9 @@ impl Place<'_> {
             );
             return vec![self.whole(what, wanted, Some(there))];
         }
-        let left_out = [&OBSOLETE[..], &[EXPIRY, TEMPORARY]].concat();
+        let has_room = Limits::of(&there.options).is_some_and(Limits::are_room);
+        let limits: &[&str] = if has_room { &LIMITS } else { &[] };
+        let left_out = [&OBSOLETE[..], &[EXPIRY, TEMPORARY], limits].concat();
         if !same_fields(&wanted.options, &there.options, &left_out) {
             let (options, found) = (shown(&wanted.options), shown(&there.options));
             let what = format!(
@@ -96,6 +102,13 @@ impl Place<'_> {
         }
         let mut found = self.indexes(wanted, there, held_back);
         found.extend(self.expiry(wanted, there));
+        if has_room {
+            let told = |limits: Limits| match limits.documents {
+                Some(documents) => format!("{} bytes or {documents} documents", limits.bytes),
+                None => format!("{} bytes", limits.bytes),
+            };
+            found.extend(self.kept("size", wanted, Limits::of, told));
+        }
         found
     }
 
@@ -115,22 +128,34 @@ impl Place<'_> {
                 .of(wanted.uuid),
             );
         }
-        let kept = wanted
-            .uuid
-            .and_then(|uuid| self.laid_out.get(&uuid))
-            .and_then(|c| expiry(&c.options));
-        let on_source = expiry(&wanted.options);
-        let what = || {
-            let told = |expiry: Option<i64>| {
-                expiry.map_or("none".to_owned(), |seconds| format!("{seconds} s"))
-            };
-            let (on_source, kept) = (told(on_source), told(kept));
-            format!(
-                "the expiry of {ns} is {on_source} on the source, and {kept} is kept for the cutover"
-            )
-        };
-        let remedy = "set it back with `collMod` on the source, or start over with `shardlift migrate --restart`";
-        (on_source != kept).then(|| Difference::new(what(), remedy).of(wanted.uuid))
+        self.kept("expiry", wanted, expiry, |seconds| format!("{seconds} s"))
+    }
+
+    /// An option that is set at the cutover must be the source's by then.
+    fn kept<T: PartialEq>(
+        &self,
+        name: &str,
+        wanted: &Stored,
+        option: impl Fn(&RawDocument) -> Option<T>,
+        told: impl Fn(T) -> String,
+    ) -> Option<Difference> {
+        let laid_out = wanted.uuid.and_then(|uuid| self.laid_out.get(&uuid));
+        let kept = laid_out.and_then(|c| option(&c.options));
+        let on_source = option(&wanted.options);
+        if on_source == kept {
+            return None;
+        }
+        let told = |option: Option<T>| option.map_or("none".to_owned(), &told);
+        let (on_source, kept) = (told(on_source), told(kept));
+        let what = format!(
+            "the {name} of {} is {on_source} on the source, and {kept} is kept for the cutover",
+            wanted.ns
+        );
+        let remedy = format!(
+            "set that of {} back with `collMod` on the source, or start over with `shardlift migrate --restart`",
+            wanted.ns.own(&self.map.scope)
+        );
+        Some(Difference::new(what, remedy).of(wanted.uuid))
     }
 
     /// A collection or view that is not alike as a whole.
@@ -188,10 +213,6 @@ impl Place<'_> {
         };
         Difference::new(what, remedy).of(Some(uuid)).ours(repair)
     }
-}
-
-fn repaired_or(by_hand: &str) -> String {
-    format!("shardlift repairs it by itself; if this stays, {by_hand}")
 }
 
 fn by_hand(ns: &Namespace) -> String {

@@ -6,6 +6,7 @@ use bson::{RawDocumentBuf, Uuid, rawdoc};
 
 use super::*;
 use crate::cluster::catalog::{Chunk, Database, Sharded, Sharding};
+use crate::scope::Scope;
 
 fn map() -> ShardMap {
     let ids = |side: &str| ["0", "1"].map(|n| format!("{side}{n}")).into();
@@ -14,6 +15,7 @@ fn map() -> ShardMap {
         target: ids("b"),
         pairs: vec![1, 0],
         expiry_never: None,
+        scope: Scope::with_renames(&["d.own=d.c"]),
     }
 }
 
@@ -160,6 +162,20 @@ fn options_count_but_for_obsolete_ones() {
         vec![capped(8192)],
         &[("d.c has options", false)],
     );
+    let room = || {
+        Limits::of(&rawdoc! {"capped": true, "size": 1})
+            .unwrap()
+            .room()
+            .bytes
+    };
+    check(
+        vec![capped(4096)],
+        vec![capped(room())],
+        &[(
+            "the size of d.c is 4096 bytes on the source, and none is kept",
+            false,
+        )],
+    );
     // Our own changes may have switched off pre-images: that is ours to mend.
     let with = |images: bool, level: &str| {
         plain(
@@ -229,6 +245,12 @@ fn an_expiry_is_kept_for_the_cutover_as_the_source_has_it_and_the_target_has_non
         assert!(
             as_told && found.iter().all(|found| found.repair.is_none()),
             "{expect:?}: {found:?}"
+        );
+        // What is to be done on the source has its name there.
+        let mut kept = found.iter().filter(|found| found.what.contains("is kept"));
+        assert!(
+            kept.all(|kept| kept.remedy.contains("set that of d.own back")),
+            "{found:?}"
         );
     }
 }

@@ -1,15 +1,16 @@
 //! Which collections and views a migration is about: users' own, less what its filters
-//! leave out.
+//! leave out; and what they are called on the target.
 //!
 //! Decides by name alone, of a time series by its own and not that of its buckets. Knows
 //! no server.
 
-use std::fmt;
-use std::str::FromStr;
+pub mod filters;
+pub mod renames;
+
 use std::sync::Arc;
 
-use regex::Regex;
-use serde::{Serialize, Serializer};
+use crate::scope::filters::Filters;
+use crate::scope::renames::Renames;
 
 /// How the names of collections begin that hold the data of time series: a document is a
 /// bucket of measurements. The time series itself is a view of them.
@@ -50,170 +51,46 @@ pub fn is_passing(coll: &str) -> bool {
     rest.starts_with(".agg_out.") || rest.starts_with(".mr.") || rest.get(5..).is_some_and(is_named)
 }
 
-/// One filter: the name of a collection, all of a database, or a regular expression that
-/// is looked for in full names.
-#[derive(Debug, Clone)]
-pub struct Pattern {
-    text: String,
-    form: Form,
+/// What one list has the other has, too.
+fn same_in_any_order<T: PartialEq>(one: &[T], other: &[T]) -> bool {
+    one.iter().all(|each| other.contains(each)) && other.iter().all(|each| one.contains(each))
 }
 
-#[derive(Debug, Clone)]
-enum Form {
-    Collection,
-    /// `db.`, as the names of its collections begin.
-    Database(String),
-    Expression(Regex),
-}
-
-impl FromStr for Pattern {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let expression = text
-            .strip_prefix('/')
-            .and_then(|rest| rest.strip_suffix('/'));
-        let form = match (expression, text.split_once('.')) {
-            (Some(expression), _) => {
-                let read = Regex::new(expression);
-                Form::Expression(read.map_err(|e| format!("{text} cannot be read: {e}"))?)
-            }
-            (None, Some((db, "*"))) if is_name(db) => Form::Database(format!("{db}.")),
-            (None, Some((_, coll))) if coll.contains('*') => {
-                return Err(format!(
-                    "`{text}`: `*` stands for all of a database only: write `/expression/` for a part of a name"
-                ));
-            }
-            (None, Some((db, coll))) if is_name(db) && !coll.is_empty() => Form::Collection,
-            _ => {
-                return Err(format!(
-                    "`{text}` is no filter: write `db.collection`, `db.*` or `/expression/`"
-                ));
-            }
-        };
-        // A time series by its buckets.
-        let text = match form {
-            Form::Collection => text.replacen(&format!(".{BUCKETS}"), ".", 1),
-            _ => text.to_owned(),
-        };
-        Ok(Pattern { text, form })
-    }
-}
-
-/// Of a database, which can have none of these characters.
-fn is_name(db: &str) -> bool {
-    !db.is_empty() && !db.contains(['*', '/'])
-}
-
-impl Pattern {
-    /// `name`: `db.collection`.
-    fn matches(&self, name: &str) -> bool {
-        match &self.form {
-            Form::Collection => self.text == name,
-            Form::Database(start) => name.starts_with(start),
-            Form::Expression(expression) => expression.is_match(name),
-        }
-    }
-
-    /// Whether a name in this database may match.
-    fn may_match_in(&self, db: &str) -> bool {
-        match &self.form {
-            Form::Collection => self
-                .text
-                .strip_prefix(db)
-                .is_some_and(|rest| rest.starts_with('.')),
-            Form::Database(start) => start.strip_suffix('.') == Some(db),
-            Form::Expression(_) => true,
-        }
-    }
-
-    fn is_all_of(&self, db: &str) -> bool {
-        matches!(&self.form, Form::Database(start) if start.strip_suffix('.') == Some(db))
-    }
-}
-
-impl fmt::Display for Pattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
-}
-
-impl PartialEq for Pattern {
-    fn eq(&self, other: &Self) -> bool {
-        self.text == other.text
-    }
-}
-
-impl Eq for Pattern {}
-
-impl Serialize for Pattern {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.text)
-    }
-}
-
-/// What an operator asks for: of `include`, or of all if that is empty, what no pattern of
-/// `exclude` matches.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Filters {
-    pub include: Vec<Pattern>,
-    pub exclude: Vec<Pattern>,
-}
-
-impl Filters {
-    pub fn are_none(&self) -> bool {
-        self.include.is_empty() && self.exclude.is_empty()
-    }
-
-    /// Those that match none of these names.
-    pub fn idle<'f>(&'f self, names: &[String]) -> Vec<&'f Pattern> {
-        let all = self.include.iter().chain(&self.exclude);
-        all.filter(|pattern| !names.iter().any(|name| pattern.matches(name)))
-            .collect()
-    }
-
-    fn let_through(&self, name: &str) -> bool {
-        let any = |patterns: &[Pattern]| patterns.iter().any(|pattern| pattern.matches(name));
-        (self.include.is_empty() || any(&self.include)) && !any(&self.exclude)
-    }
-
-    fn may_let_through_in(&self, db: &str) -> bool {
-        let included = |pattern: &Pattern| pattern.may_match_in(db);
-        (self.include.is_empty() || self.include.iter().any(included))
-            && !self.exclude.iter().any(|pattern| pattern.is_all_of(db))
-    }
-}
-
-impl fmt::Display for Filters {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.are_none() {
-            return f.write_str("no filters");
-        }
-        let include = self.include.iter().map(|pattern| ("include", pattern));
-        let exclude = self.exclude.iter().map(|pattern| ("exclude", pattern));
-        let all = include.chain(exclude);
-        let texts: Vec<String> = all.map(|(of, pattern)| format!("{of} {pattern}")).collect();
-        f.write_str(&texts.join(", "))
-    }
-}
-
-/// The scope of one side. Cheap to clone.
+/// The scope of one side. Cheap to clone. A name is the side's own, unless it says otherwise.
+/// The run's is that on the target, whichever side it was found on. Filters are about names
+/// on the source.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Scope {
     filters: Arc<Filters>,
+    renames: Arc<Renames>,
     has_admin: bool,
+    /// The side is the target.
+    is_targets: bool,
 }
 
 impl Scope {
-    /// `has_admin`: users' collections in `admin` belong to it.
-    pub fn new(filters: Filters, has_admin: bool) -> Self {
-        let filters = Arc::new(filters);
-        Scope { filters, has_admin }
+    /// That of the source. `has_admin`: users' collections in `admin` belong to it.
+    pub fn new(filters: Filters, renames: Renames, has_admin: bool) -> Self {
+        let (filters, renames) = (Arc::new(filters), Arc::new(renames));
+        Scope {
+            filters,
+            renames,
+            has_admin,
+            is_targets: false,
+        }
     }
 
-    /// The same with other filters.
-    pub fn filtered(&self, filters: &Filters) -> Self {
-        Scope::new(filters.clone(), self.has_admin)
+    /// The same with other filters and renames.
+    pub fn asked(&self, filters: &Filters, renames: &Renames) -> Self {
+        Scope {
+            is_targets: self.is_targets,
+            ..Scope::new(filters.clone(), renames.clone(), self.has_admin)
+        }
+    }
+
+    /// The same of the target, or of the source.
+    pub fn on(self, is_targets: bool) -> Self {
+        Scope { is_targets, ..self }
     }
 
     pub fn has_admin(&self) -> bool {
@@ -224,8 +101,20 @@ impl Scope {
         &self.filters
     }
 
+    pub fn renames(&self) -> &Renames {
+        &self.renames
+    }
+
     /// A collection or view. One that is to get another name belongs to it where that may.
     pub fn has(&self, db: &str, coll: &str) -> bool {
+        if !self.is_renamed() || !self.is_targets {
+            return self.has_of_source(db, coll);
+        }
+        let source = self.renames.to_source(db, coll);
+        source.is_some_and(|(db, coll)| self.has_of_source(&db, &coll))
+    }
+
+    fn has_of_source(&self, db: &str, coll: &str) -> bool {
         let is_there = is_users(db, coll) && (self.has_admin || db != ADMIN);
         if !is_there || self.filters.are_none() {
             return is_there;
@@ -248,18 +137,74 @@ impl Scope {
 
     /// Some collection of the database may belong to it.
     pub fn may_have_in(&self, db: &str) -> bool {
-        !is_internal(db) && (self.has_admin || db != ADMIN) && self.filters.may_let_through_in(db)
+        let may = |db: &str| {
+            !is_internal(db)
+                && (self.has_admin || db != ADMIN)
+                && self.filters.may_let_through_in(db)
+        };
+        if !self.is_renamed() || !self.is_targets {
+            return may(db);
+        }
+        let sources = self.renames.databases_to_source(db);
+        sources.iter().any(|db| may(db))
     }
 
-    /// A database of which nothing is left belongs to it all the same.
+    /// A database of which nothing is left belongs to it all the same. By the run's name: one
+    /// that only single collections come to does not.
     pub fn has_empty(&self, db: &str) -> bool {
-        db != ADMIN && self.filters.are_none()
+        db != ADMIN && self.filters.are_none() && self.renames.is_whole(db)
     }
 
     /// Databases without anything of it.
     pub fn databases_left_out(&self) -> Vec<&'static str> {
         let admin = (!self.has_admin).then_some(ADMIN);
         LEFT_OUT.into_iter().chain(admin).collect()
+    }
+
+    fn is_renamed(&self) -> bool {
+        !self.renames.are_none()
+    }
+
+    /// The run's name of what has this one; None if that is another's.
+    pub fn named(&self, db: &str, coll: &str) -> Option<(String, String)> {
+        if self.is_targets || !self.is_renamed() {
+            return Some((db.to_owned(), coll.to_owned()));
+        }
+        self.renames.to_target(db, coll)
+    }
+
+    /// The own name of what the run calls so. It may have no such name: then the same.
+    pub fn own(&self, db: &str, coll: &str) -> (String, String) {
+        let own = (!self.is_targets && self.is_renamed()).then(|| self.renames.to_source(db, coll));
+        own.flatten()
+            .unwrap_or_else(|| (db.to_owned(), coll.to_owned()))
+    }
+
+    /// The run's names of a database: the first of it as a whole, the others of single
+    /// collections.
+    pub fn databases_named(&self, db: &str) -> Vec<String> {
+        if self.is_targets {
+            return vec![db.to_owned()];
+        }
+        self.renames.databases_to_target(db)
+    }
+
+    /// The own databases with collections that the run knows in `db`.
+    pub fn own_databases(&self, db: &str) -> Vec<String> {
+        if self.is_targets {
+            return vec![db.to_owned()];
+        }
+        self.renames.databases_to_source(db)
+    }
+}
+
+#[cfg(test)]
+impl Scope {
+    /// The source's, with these renames.
+    pub fn with_renames(texts: &[&str]) -> Scope {
+        let all = texts.iter().map(|text| text.parse().expect("a rename"));
+        let renames = Renames::new(all.collect()).expect("they go together");
+        Scope::new(Filters::default(), renames, false)
     }
 }
 
@@ -297,7 +242,8 @@ mod tests {
         for (db, coll, expect) in rows {
             assert_eq!(is_users(db, coll), expect, "{db}.{coll}");
         }
-        let admin = |has| Scope::new(Filters::default(), has).has("admin", "mine");
+        let admin =
+            |has| Scope::new(Filters::default(), Renames::default(), has).has("admin", "mine");
         assert!(admin(true) && !admin(false));
     }
 
@@ -305,7 +251,7 @@ mod tests {
     fn what_is_in_is_included_and_not_excluded() {
         let has = |filters: &Filters, name: &str| {
             let (db, coll) = name.split_once('.').unwrap();
-            Scope::new(filters.clone(), true).has(db, coll)
+            Scope::new(filters.clone(), Renames::default(), true).has(db, coll)
         };
         let rows: [(&[&str], &[&str], &str, bool); 16] = [
             (&[], &[], "a.b", true),
@@ -346,7 +292,7 @@ mod tests {
             "tmpaB3xZ.renameCollection.c",
             "x.tmp.mr.c",
         ];
-        let scope = |filters| Scope::new(filters, true);
+        let scope = |filters| Scope::new(filters, Renames::default(), true);
         for (coll, is_in) in passing
             .map(|c| (c, true))
             .into_iter()
@@ -377,15 +323,24 @@ mod tests {
         ];
         for (include, exclude, db, expect) in rows {
             let filters = filters(include, exclude);
-            let scope = Scope::new(filters.clone(), false);
+            let scope = Scope::new(filters.clone(), Renames::default(), false);
             assert_eq!(scope.may_have_in(db), expect, "{filters}: {db}");
         }
     }
 
     #[test]
-    fn what_is_no_filter_is_refused() {
-        for text in ["", "a", "a.", ".b", "*", "*.b", "/(/", "/a.b"] {
-            assert!(text.parse::<Pattern>().is_err(), "{text}");
-        }
+    fn filters_are_about_the_source_on_either_side() {
+        let all = vec!["a=c".parse().unwrap(), "x.y=c.z".parse().unwrap()];
+        let renames = Renames::new(all).unwrap();
+        let scope = Scope::new(filters(&["a.b", "x.*"], &[]), renames, false);
+        assert!(scope.has("a", "b") && scope.has("x", "y") && !scope.has("c", "b"));
+        let target = scope.clone().on(true);
+        assert!(target.has("c", "b") && target.has("c", "z") && target.has("x", "w"));
+        assert!(!target.has("a", "b") && !target.has("x", "y"));
+        assert!(target.may_have_in("c") && !target.may_have_in("a"));
+        let name = |(db, coll): (String, String)| format!("{db}.{coll}");
+        assert_eq!(scope.named("a", "b").map(name).unwrap(), "c.b");
+        assert_eq!(name(scope.own("c", "z")), "x.y");
+        assert_eq!(name(target.own("c", "z")), "c.z");
     }
 }

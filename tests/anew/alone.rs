@@ -1,0 +1,171 @@
+//! A stop costs what it concerns: one collection is copied again, or one shard, whatever else
+//! was changed while nobody followed.
+
+use super::*;
+
+/// The error that a run ends with once this was done.
+async fn stopped_by(engine: Engine, what: impl Future<Output = ()>) -> String {
+    what.await;
+    let outcome = engine.end().await;
+    let log = outcome.log.text();
+    assert_eq!(outcome.code, 6, "{log}");
+    log.split_once("error: ").expect("it says why").1.to_owned()
+}
+
+async fn emptycapped(client: &Client) {
+    run(client, "d", doc! {"emptycapped": "ring"}).await;
+}
+
+async fn updated_by_apply_ops(client: &Client) {
+    let update = doc! {"op": "u", "ns": "d.ring", "o": {"$set": {"k": -1}}, "o2": {"_id": 8}};
+    run(client, "admin", doc! {"applyOps": [update]}).await;
+}
+
+async fn rename(client: &Client, from: &str, to: &str) {
+    let rename = doc! {"renameCollection": from, "to": to, "dropTarget": true};
+    run(client, "admin", rename).await;
+}
+
+/// How many ranges are copied, by what is recorded on the target.
+async fn settled(target: &Client) -> u64 {
+    let units = target
+        .database("__shardlift")
+        .collection::<Document>("units");
+    let settled = units.count_documents(doc! {"settled": true}).await;
+    settled.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_at_one_collection_costs_that_collection_and_no_other() {
+    let tests = ["--setParameter", "enableTestCommands=1"];
+    let (source, target) = tokio::join!(
+        fixture::replica_set("a", &tests),
+        fixture::replica_set("b", &[])
+    );
+    let (a, b) = (
+        source.client().await.unwrap(),
+        target.client().await.unwrap(),
+    );
+    let (source, target) = (source.uri(), target.uri());
+    let ring = doc! {"create": "ring", "capped": true, "size": 1 << 20};
+    run(&a, "d", ring).await;
+    for coll in ["ring", "rows", "came", "goes", "out", "other"] {
+        insert(&a, ("d", coll), 500).await;
+    }
+    let recopy = async |coll: &str, place: Option<&str>| {
+        let ns = format!("d.{coll}");
+        let of = ["recopy", "--shard", "a", "--ns", &ns];
+        let sides = ["--source", &source, "--target", &target];
+        shardlift(&[&of[..], &sides].concat(), place).await
+    };
+    let start = || Engine::start(&source, &target, &["--exclude", "/^d\\.out/"]);
+    let mut engine = start().await;
+    engine.until_ready().await;
+
+    let error = stopped_by(engine, emptycapped(&a)).await;
+    assert!(error.contains("`emptycapped`"), "{error}");
+    insert(&a, ("d", "fresh"), 10).await;
+    delete(&a, ("d", "rows"), 7).await;
+    insert(&a, ("d", "ring"), 200).await;
+    let before = settled(&b).await;
+    for place in ["anew-marked", "anew-emptied", "anew-listed"] {
+        let (code, text) = recopy("ring", Some(place)).await;
+        assert_eq!(code, None, "{place}: {text}");
+    }
+    let (code, text) = recopy("ring", None).await;
+    assert_eq!(code, Some(0), "{text}");
+    assert_eq!(settled(&b).await, before - 1, "of that collection alone");
+    let mut engine = start().await;
+    engine.until_ready().await;
+
+    let error = stopped_by(engine, updated_by_apply_ops(&a)).await;
+    assert!(error.contains("applyOps"), "{error}");
+    delete(&a, ("d", "rows"), 8).await;
+    let (code, text) = recopy("ring", None).await;
+    assert_eq!(code, Some(0), "{text}");
+    let mut engine = start().await;
+    engine.until_ready().await;
+
+    // Into the filters, over what is in them; then one goes out.
+    let error = stopped_by(engine, rename(&a, "d.out", "d.came")).await;
+    assert!(error.contains("of which only one is in the run"), "{error}");
+    delete(&a, ("d", "came"), 9).await;
+    let (code, text) = recopy("came", None).await;
+    let emptied = "emptied on the target: 0, made anew: 0, new: 1, gone from the source: 1";
+    assert!(code == Some(0) && text.contains(emptied), "{text}");
+    let mut engine = start().await;
+    engine.until_ready().await;
+
+    let error = stopped_by(engine, rename(&a, "d.goes", "d.out")).await;
+    assert!(error.contains("of which only one is in the run"), "{error}");
+    delete(&a, ("d", "out"), 9).await;
+    let (code, text) = recopy("goes", None).await;
+    assert!(
+        code == Some(0) && text.contains("gone from the source: 1"),
+        "{text}"
+    );
+    let mut engine = start().await;
+    engine.until_ready().await;
+    delete(&a, ("d", "came"), 10).await;
+    delete(&a, ("d", "ring"), 10).await;
+    let there = b.database("d").list_collection_names().await.unwrap();
+    assert!(!there.contains(&"goes".to_owned()), "{there:?}");
+    run(&a, "d", doc! {"drop": "out"}).await;
+    engine.until_ready().await;
+    engine.cut_over().await;
+    expect_equal(&source, &target).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shard_starts_over_whatever_became_of_its_views_and_options() {
+    let (source, target) = tokio::join!(
+        fixture::replica_set("a", &[]),
+        fixture::replica_set("b", &[])
+    );
+    let a = source.client().await.unwrap();
+    let (source, target) = (source.uri(), target.uri());
+    let ring = doc! {"create": "ring", "capped": true, "size": 1 << 20};
+    let clustered =
+        doc! {"create": "clustered", "clusteredIndex": {"key": {"_id": 1}, "unique": true}};
+    let view = |name: &str, on: &str| doc! {"create": name, "viewOn": on, "pipeline": []};
+    for command in [ring, clustered] {
+        run(&a, "d", command).await;
+    }
+    for coll in ["ring", "clustered", "rows", "becomes"] {
+        insert(&a, ("d", coll), 200).await;
+    }
+    for name in ["changed", "dropped", "was_a_view"] {
+        run(&a, "d", view(name, "rows")).await;
+    }
+    let mut engine = Engine::start(&source, &target, &[]).await;
+    engine.until_ready().await;
+    engine.kill();
+    for command in [
+        doc! {"collMod": "ring", "cappedSize": 2 << 20},
+        doc! {"collMod": "clustered", "expireAfterSeconds": 630_720_000},
+        doc! {"collMod": "rows", "validator": {"k": {"$gte": 0}}},
+        doc! {"collMod": "changed", "viewOn": "clustered", "pipeline": [{"$match": {"k": 1}}]},
+        doc! {"drop": "dropped"},
+        doc! {"drop": "was_a_view"},
+        doc! {"drop": "becomes"},
+        view("becomes", "changed"),
+        view("new", "becomes"),
+    ] {
+        run(&a, "d", command).await;
+    }
+    insert(&a, ("d", "was_a_view"), 50).await;
+    let recopy = [
+        "recopy", "--shard", "a", "--source", &source, "--target", &target,
+    ];
+    let (code, text) = shardlift(&recopy, None).await;
+    assert!(
+        code == Some(0) && text.contains("3 are made anew"),
+        "{text}"
+    );
+    let mut engine = Engine::start(&source, &target, &[]).await;
+    delete(&a, ("d", "was_a_view"), 1).await;
+    delete(&a, ("d", "rows"), 1).await;
+    engine.until_ready().await;
+    engine.cut_over().await;
+    expect_equal(&source, &target).await;
+}

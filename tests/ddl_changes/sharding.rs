@@ -1,0 +1,201 @@
+//! Layouts that change on a sharded source while a migration runs: zones are followed; what is
+//! sharded where it is stops the run, which goes on once that collection is copied again; a
+//! refined key and a shard more stop it.
+
+use loadgen::cluster::ShardedCluster;
+
+use super::*;
+use crate::recorded::shardlift;
+
+async fn admin(client: &Client, command: Document) {
+    run(client, "admin", command).await;
+}
+
+async fn insert(client: &Client, coll: &str, ids: std::ops::Range<i32>) {
+    let documents = ids.map(|id| doc! {"_id": id, "k": id, "u": format!("{id}")});
+    let documents: Vec<Document> = documents.collect();
+    run(client, "d", doc! {"insert": coll, "documents": documents}).await;
+}
+
+async fn delete(client: &Client, coll: &str, id: i32) {
+    let delete = doc! {"q": {"_id": id, "k": id}, "limit": 1};
+    run(client, "d", doc! {"delete": coll, "deletes": [delete]}).await;
+}
+
+async fn index(client: &Client, coll: &str, key: Document, name: &str) {
+    let index = doc! {"key": key, "name": name};
+    run(
+        client,
+        "d",
+        doc! {"createIndexes": coll, "indexes": [index]},
+    )
+    .await;
+}
+
+async fn shard(client: &Client, coll: &str, key: Document) {
+    admin(
+        client,
+        doc! {"shardCollection": format!("d.{coll}"), "key": key},
+    )
+    .await;
+}
+
+async fn refine(client: &Client, coll: &str, key: Document) {
+    admin(
+        client,
+        doc! {"refineCollectionShardKey": format!("d.{coll}"), "key": key},
+    )
+    .await;
+}
+
+/// On shard0, but for the half of `halves`.
+async fn populate(a: &Client) {
+    admin(a, doc! {"enableSharding": "d", "primaryShard": "shard0"}).await;
+    insert(a, "filled", 0..600).await;
+    run(a, "d", doc! {"create": "empty"}).await;
+    shard(a, "halves", doc! {"k": 1}).await;
+    admin(a, doc! {"split": "d.halves", "middle": {"k": 300}}).await;
+    admin(
+        a,
+        doc! {"moveChunk": "d.halves", "find": {"k": 300}, "to": "shard1"},
+    )
+    .await;
+    insert(a, "halves", 0..600).await;
+    shard(a, "refined", doc! {"k": 1}).await;
+    insert(a, "refined", 0..100).await;
+}
+
+async fn refined(sides: &Sides, a: &Client) {
+    let mut engine = sides.engine().await;
+    engine.until_ready().await;
+    let key = doc! {"k": 1, "u": 1};
+    index(a, "refined", key.clone(), "k_u").await;
+    refine(a, "refined", key).await;
+    let error = stopped(engine).await;
+    assert!(
+        error.contains("the shard key of d.refined was refined") && error.contains("--restart"),
+        "{error}"
+    );
+    let (source, target) = (sides.source.uri(), sides.target.uri());
+    let mut engine = Engine::start(&source, &target, &["--restart"]).await;
+    engine.until_ready().await;
+    engine.kill();
+}
+
+async fn stopped(engine: Engine) -> String {
+    let outcome = engine.end().await;
+    let log = outcome.log.text();
+    assert!([4, 6].contains(&outcome.code), "{log}");
+    log.split_once("error: ").expect("it says why").1.to_owned()
+}
+
+struct Sides {
+    source: ShardedCluster,
+    target: ShardedCluster,
+}
+
+impl Sides {
+    async fn engine(&self) -> Engine {
+        Engine::start(&self.source.uri(), &self.target.uri(), &[]).await
+    }
+
+    /// Copies one collection of shard0 again.
+    async fn recopy(&self, coll: &str) -> String {
+        let (source, target) = (self.source.uri(), self.target.uri());
+        let ns = format!("d.{coll}");
+        let recopy = ["recopy", "--shard", "shard0", "--ns", &ns];
+        let sides = ["--source", &source, "--target", &target];
+        let (code, text) = shardlift(&[&recopy[..], &sides].concat(), None).await;
+        assert_eq!(code, Some(0), "{text}");
+        text
+    }
+}
+
+/// With documents all of its chunks stay where they are; without, they may be on all shards.
+async fn sharded_in_place(sides: &Sides, a: &Client) {
+    for (coll, key) in [("filled", doc! {"k": 1}), ("empty", doc! {"_id": "hashed"})] {
+        let mut engine = sides.engine().await;
+        engine.until_ready().await;
+        if coll == "filled" {
+            index(a, coll, key.clone(), "k").await;
+        }
+        shard(a, coll, key).await;
+        insert(a, coll, 600..700).await;
+        let error = stopped(engine).await;
+        let recopy = format!("`shardlift recopy --shard shard0 --ns d.{coll}`");
+        let what = format!("d.{coll} was sharded on the source");
+        assert!(error.contains(&what) && error.contains(&recopy), "{error}");
+        delete(a, coll, 601).await;
+        let text = sides.recopy(coll).await;
+        assert!(text.contains("made anew: 1"), "{text}");
+    }
+}
+
+/// New ones that a new collection needs, and those of collections that are there.
+async fn zones(sides: &Sides, a: &Client) {
+    let range = |coll: &str, min: i32, max: i32, zone: Option<&str>| {
+        doc! {"updateZoneKeyRange": format!("d.{coll}"), "min": {"k": min}, "max": {"k": max}, "zone": zone}
+    };
+    let mut engine = sides.engine().await;
+    engine.until_ready().await;
+    for (shard, zone) in [
+        ("shard1", "north"),
+        ("shard0", "south"),
+        ("shard0", "unused"),
+    ] {
+        admin(a, doc! {"addShardToZone": shard, "zone": zone}).await;
+    }
+    admin(a, range("zoned", 0, 100, Some("north"))).await;
+    shard(a, "zoned", doc! {"k": 1}).await;
+    insert(a, "zoned", 0..200).await;
+    // Where its documents are.
+    admin(a, range("halves", 0, 50, Some("south"))).await;
+    engine.until_ready().await;
+    admin(a, range("halves", 0, 50, None)).await;
+    admin(a, range("halves", 50, 60, Some("south"))).await;
+    admin(a, doc! {"removeShardFromZone": "shard0", "zone": "unused"}).await;
+    engine.kill();
+}
+
+/// What is made on it stops the run, and without it the same command goes on.
+async fn one_more_shard(sides: &Sides, a: &Client) {
+    let more = fixture::replica_set("more", &["--shardsvr"]).await;
+    let mut engine = sides.engine().await;
+    engine.until_ready().await;
+    let host = more.members()[0].host();
+    admin(a, doc! {"addShard": format!("more/{host}"), "name": "more"}).await;
+    admin(a, doc! {"enableSharding": "far", "primaryShard": "more"}).await;
+    let error = stopped(engine).await;
+    assert!(
+        error.contains("shard more of the source was added") && error.contains("removeShard"),
+        "{error}"
+    );
+    a.database("far").drop().await.unwrap();
+    let shards = a.database("config").collection::<Document>("shards");
+    while shards
+        .find_one(doc! {"_id": "more"})
+        .await
+        .unwrap()
+        .is_some()
+    {
+        admin(a, doc! {"removeShard": "more"}).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn layouts_that_change_are_followed_or_stop_the_run_with_a_remedy_that_helps() {
+    let (source, target) = tokio::join!(fixture::cluster(2), fixture::cluster(2));
+    let a = source.client().await.unwrap();
+    let sides = Sides { source, target };
+    populate(&a).await;
+    refined(&sides, &a).await;
+    sharded_in_place(&sides, &a).await;
+    zones(&sides, &a).await;
+    one_more_shard(&sides, &a).await;
+    let mut engine = sides.engine().await;
+    delete(&a, "filled", 1).await;
+    delete(&a, "empty", 602).await;
+    engine.until_ready().await;
+    engine.cut_over().await;
+    expect_equal(&sides.source.uri(), &sides.target.uri()).await;
+}

@@ -83,7 +83,7 @@ impl Report {
             let count =
                 if *documents == 0 { String::new() } else { format!("{at_least}{documents} documents differ; ") };
             format!(
-                "{ns} on source shard {shard}: {count}to have it copied again, stop the run and run `shardlift recopy \
+                "{ns} on source shard {shard}: {count}to have it copied again, run `shardlift recopy \
                  --shard {shard} --ns {ns}` with the same --source and --target"
             )
         });

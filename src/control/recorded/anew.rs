@@ -202,7 +202,7 @@ impl Anew<'_> {
         let Some(made) = made else {
             return Ok(());
         };
-        if let Some(series) = made.ns.time_series() {
+        if let Some(series) = dropped_before(made) {
             // IMPORTANT: first: once its buckets are gone, nobody knows it.
             self.drop_named(&series, CollectionKind::TimeSeries, there)
                 .await?;
@@ -282,6 +282,53 @@ impl Anew<'_> {
                 Err(e.context(format_args!("dropping {ns} on the target")))
             }
             _ => Ok(()),
+        }
+    }
+}
+
+/// The time series that goes before its buckets. A sharded one goes with them, by the router:
+/// its shard alone would leave their metadata.
+fn dropped_before(buckets: &Collection) -> Option<Namespace> {
+    let series = buckets.ns.time_series();
+    series.filter(|_| buckets.sharded.is_none())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::catalog::Sharded;
+
+    #[test]
+    fn a_series_is_dropped_on_its_shard_unless_it_is_sharded() {
+        let made = |coll: &str, is_sharded: bool| Collection {
+            ns: Namespace {
+                db: "d".to_owned(),
+                coll: coll.to_owned(),
+            },
+            kind: CollectionKind::Plain,
+            uuid: None,
+            options: rawdoc! {},
+            primary: 0,
+            sharded: is_sharded.then(|| Sharded {
+                key: rawdoc! {"meta": 1},
+                unique: false,
+                chunks: Vec::new(),
+                zones: Vec::new(),
+                version: None,
+            }),
+            key_index: None,
+        };
+        for (coll, is_sharded, expect) in [
+            ("system.buckets.x", false, Some("x")),
+            ("system.buckets.x", true, None),
+            ("x", false, None),
+        ] {
+            let series = dropped_before(&made(coll, is_sharded));
+            assert_eq!(
+                series.map(|ns| ns.coll),
+                expect.map(str::to_owned),
+                "{coll}"
+            );
         }
     }
 }

@@ -7,6 +7,7 @@ use futures_util::future::try_join_all;
 
 use crate::cluster::catalog::Namespace;
 use crate::cluster::deployment::{Deployment, Shard};
+use crate::control::layout::databases;
 use crate::control::recorded;
 use crate::control::recorded::anew::Anew;
 use crate::control::recorded::names;
@@ -94,6 +95,8 @@ pub async fn alone(
     // would leave documents in a unit that waits.
     let store = PairStore::new(shard, &run.id, pair);
     let begun = incarnation::begin(shard, &store, &run.id, pair, SILENCE_WAIT).await?;
+    // Nor may a drop by name, which the former attempt did not wait for, meet what is made here.
+    databases::none_is_being_dropped(target).await?;
     // And one of this command after its end would meet the next process: that
     // one waits until these connections are gone.
     let client = shard.data_client(&begun.app_name, CONNECTIONS)?;

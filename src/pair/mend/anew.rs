@@ -10,6 +10,7 @@ use crate::error::{Error, Kind, Result};
 use crate::pair::collection::Tracked;
 use crate::pair::mend::doubtful::Doubtful;
 use crate::pair::mend::reread::{Reread, Stop};
+use crate::position::Position;
 use crate::scope::Scope;
 use crate::state::pair_store::PairStore;
 
@@ -46,15 +47,25 @@ impl Doubtful {
             );
         };
         tokio::time::sleep(GATHER).await;
-        let mut given_up = self.gate.lock().doubtful();
+        let (mut given_up, passed) = {
+            let gate = self.gate.lock();
+            (gate.doubtful(), gate.passed())
+        };
         given_up.retain(|tracked| tracked.capped.is_given_up());
-        let too_often = mark(store, &self.lister.shard.scope, &given_up).await;
-        too_often.unwrap_or_else(|e| e)
+        let scope = &self.lister.shard.scope;
+        let marked = mark(store, scope, &given_up, passed).await;
+        marked.unwrap_or_else(|e| e)
     }
 }
 
-/// Returns why the attempt ends. `scope`: of the source.
-async fn mark(store: &PairStore, scope: &Scope, given_up: &[Arc<Tracked>]) -> Result<Error> {
+/// Returns why the attempt ends. `scope`: of the source. `passed`: what came up to there is in
+/// the next copy. It would be no better if it came again over that.
+async fn mark(
+    store: &PairStore,
+    scope: &Scope,
+    given_up: &[Arc<Tracked>],
+    passed: Position,
+) -> Result<Error> {
     let mut marks = Vec::new();
     let mut too_often = None;
     for tracked in given_up {
@@ -68,7 +79,7 @@ async fn mark(store: &PairStore, scope: &Scope, given_up: &[Arc<Tracked>]) -> Re
         // Whoever takes the run up again has done something about it.
         marks.iter_mut().for_each(|(_, times)| *times = 0);
     }
-    store.mark_anew(&marks).await?;
+    store.mark_anew(&marks, passed).await?;
     let error = |tracked: &Arc<Tracked>, kind: Kind, what: &str| {
         Error::new(kind, format!("{}; {what}", found(tracked)))
     };

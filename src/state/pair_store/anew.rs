@@ -4,7 +4,8 @@ use bson::{RawDocumentBuf, Uuid, rawdoc};
 
 use super::{COLLECTIONS_OF_PAIR, PairStore, UNITS};
 use crate::error::Result;
-use crate::state::documents;
+use crate::position::Position;
+use crate::state::{FORMAT, documents};
 
 impl PairStore {
     /// How often, with this one, a collection of one unit is copied anew without having been
@@ -22,10 +23,15 @@ impl PairStore {
         Ok(if is_settled { 1 } else { times + 1 })
     }
 
-    /// As `mark_wiping`, and in the same write how often they are copied anew.
-    pub async fn mark_anew(&self, times: &[(Uuid, i64)]) -> Result<i64> {
+    /// As `mark_wiping`, and in the same write how often they are copied anew, and up to where
+    /// their copy is to show their ops.
+    pub async fn mark_anew(&self, times: &[(Uuid, i64)], shown: Position) -> Result<i64> {
         let mark = |(uuid, times): &(Uuid, i64)| {
-            (*uuid, rawdoc! {"$set": {"wiping": true, "anew": *times}})
+            let set = rawdoc! {
+                "format": FORMAT, "wiping": true, "anew": *times,
+                "planned_at": documents::position_document(shown),
+            };
+            (*uuid, rawdoc! {"$set": set})
         };
         let updates: Vec<_> = times.iter().map(mark).collect();
         self.change(&updates).await

@@ -14,13 +14,14 @@ use crate::entry::Entry;
 use crate::error::Result;
 
 /// Fields of `config.collections` that a migration carries.
-const COLLECTION_FIELDS: [&[u8]; 5] = [
-    b"key",
-    b"unique",
-    b"defaultCollation",
-    b"noBalance",
-    b"timeseriesFields",
-];
+const COLLECTION_FIELDS: [&[u8]; 4] = [b"key", b"unique", b"defaultCollation", b"noBalance"];
+
+/// What a time series is, in a field of its own.
+const SERIES: &str = "timeseriesFields";
+
+/// Of these the span of a bucket: written only where a time series is sharded in place, or was
+/// changed. It is among the options of the buckets, which are compared.
+const SPAN: &[u8] = b"bucketMaxSpanSeconds";
 
 /// What one side's config servers have; nothing where there is no router.
 #[derive(Default)]
@@ -199,5 +200,11 @@ pub(super) fn carried(row: &[u8]) -> Options {
     all.retain(|name, values| {
         COLLECTION_FIELDS.contains(&&**name) && !values.iter().all(is_default)
     });
+    for field in raw::fields(raw::embedded(row, SERIES)) {
+        if field.name != SPAN {
+            let name = [SERIES.as_bytes(), b".", field.name].concat();
+            all.entry(name).or_default().push(field.value());
+        }
+    }
     all
 }

@@ -65,9 +65,7 @@ impl Layout<'_> {
             let shard = home
                 .next()
                 .map_or("…", |primary| self.source_shard(primary));
-            let by_hand = format!(
-                "stop it, run `shardlift recopy --shard {shard} --ns {ns}` and start it again"
-            );
+            let by_hand = format!("run `shardlift recopy --shard {shard} --ns {ns}`");
             return Some(Difference::new(
                 format!("{ns} is sharded on the source and not on the target"),
                 by_hand,

@@ -192,15 +192,10 @@ fn in_the_way(
     if is.kind != CollectionKind::Plain {
         return Some(format!("{ns} was created, and is not a plain collection"));
     }
-    let mut own = states[pair].collections.iter();
-    if let Some(dead) = own.find(|c| c.dead && Some(c.uuid) == is.uuid) {
-        let is_given_up = Position::default() < dead.planned_at;
-        let why = if is_given_up {
-            format!("{ns} was given up by a `recopy`, and is in the run again by its name")
-        } else {
-            format!("the drop of {ns} was rolled back")
-        };
-        return Some(why);
+    let own = states[pair].collections.iter();
+    let mut dead = own.filter(|c| c.dead && Some(c.uuid) == is.uuid);
+    if dead.any(|dead| !was_given_up(dead, target)) {
+        return Some(format!("the drop of {ns} was rolled back"));
     }
     let others = states.iter().enumerate().filter(|(at, _)| *at != pair);
     let mut laid_out = others
@@ -245,6 +240,14 @@ fn in_the_way(
             "{ns} was recreated, and another shard has not followed the drop of the old one yet"
         )
     })
+}
+
+/// Given up by an earlier `recopy`, and dropped on the target then: it may be taken in again,
+/// as one that was never known.
+fn was_given_up(dead: &CollectionState, target: &Catalog) -> bool {
+    let is_there = |made| target.collections.iter().any(|c| c.uuid == Some(made));
+    let is_dropped = dead.target_uuid.is_some_and(|made| !is_there(made));
+    Position::default() < dead.planned_at && is_dropped
 }
 
 #[cfg(test)]

@@ -256,6 +256,11 @@ fn of_one_name_only_what_its_pair_cannot_follow_is_made_up_for() {
     let with = |one: CollectionState| [others(), vec![one]].concat();
     let a = || with(recorded(1, "a"));
     let series = |coll: &str| format!("system.buckets.{coll}");
+    let given_up = || CollectionState {
+        dead: true,
+        planned_at: Position::from_raw(5),
+        ..recorded(1, "a")
+    };
     let rows = [
         ("a", a(), vec![collection(1, "a")], "a |  |  | "),
         // Its rename is still to be met, and the creation of what has its name.
@@ -277,6 +282,13 @@ fn of_one_name_only_what_its_pair_cannot_follow_is_made_up_for() {
             " |  | z | ",
         ),
         ("a", a(), vec![], " | a |  | "),
+        // Given up before, and renamed back.
+        (
+            "a",
+            with(given_up()),
+            vec![collection(1, "a")],
+            " |  |  | a",
+        ),
         ("a", a(), vec![collection(8, "a")], " | a |  | a"),
         (
             "new",

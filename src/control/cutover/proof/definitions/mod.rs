@@ -118,7 +118,7 @@ impl Place<'_> {
         if expiry(&there.options).is_some() {
             let remedy = format!(
                 "remove the expiry by `collMod` on the target with `expireAfterSeconds: \"off\"`; if documents are \
-                 gone, stop shardlift, run `shardlift recopy --shard {source} --ns {ns}` and start it again"
+                 gone, run `shardlift recopy --shard {source} --ns {ns}`"
             );
             return Some(
                 Difference::new(
@@ -193,7 +193,7 @@ impl Place<'_> {
         );
         let source = &self.map.source[self.pair];
         let remedy = repaired_or(&format!(
-            "stop it, run `shardlift recopy --shard {source} --ns {ns}` and start it again"
+            "run `shardlift recopy --shard {source} --ns {ns}`"
         ));
         let difference = |what: String| {
             let what = format!("{ns}: {what}");

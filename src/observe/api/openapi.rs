@@ -48,8 +48,9 @@ fn operation(endpoint: &Endpoint) -> Value {
         },
     });
     if let Some(body) = endpoint.body {
+        let is_required = schemas()[body].get("required").is_some();
         operation["requestBody"] =
-            json!({"content": {"application/json": {"schema": of(body)}}, "required": false});
+            json!({"content": {"application/json": {"schema": of(body)}}, "required": is_required});
         operation["responses"]["400"] = refusal("a body that cannot be read", "Sentence");
     }
     operation

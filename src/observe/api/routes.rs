@@ -38,7 +38,7 @@ pub(super) struct Endpoint {
     pub(super) method: &'static str,
     pub(super) path: &'static str,
     pub(super) says: &'static str,
-    /// The schema of its body, which may be left out.
+    /// The schema of its body, which may be left out unless something in it is required.
     pub(super) body: Option<&'static str>,
     /// The schema of its answer, or a media type.
     pub(super) answer: &'static str,
@@ -93,7 +93,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     told("/pause", Some("PauseBody"), SENTENCE, "hold copying and following back", || post(pause)),
     told("/resume", None, SENTENCE, "go on after a pause", || asking(Request::Resume)),
     told("/extend", None, SENTENCE, "24 h more of the cutover window", || asking(Request::Extend)),
-    told("/recopy", Some("RecopyBody"), SENTENCE, "copy one source shard again; the others go on where they are", || post(recopy)),
+    told("/recopy", Some("RecopyBody"), SENTENCE, "copy one source shard again; the others wait while it is emptied, and go on where they are", || post(recopy)),
     told("/throttle", Some("Limits"), SENTENCE, "change how fast the run may go", || post(throttle)),
     asked("/api/v1/openapi.json", "application/json", "this API, described", || get(async || Json(openapi::document()))),
     asked("/api/v1/status", "Snapshot", "as /status", || get(status)),

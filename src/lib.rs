@@ -67,7 +67,7 @@
 //!   [`pair::restore`]; what is recorded: [`pair::gate::ledger`] → [`pair::checkpoint`] →
 //!   [`state`]
 //! - what an operator may ask of a run under way: [`observe::api::request`];
-//!   [`control::attempt::pause`], [`control::window`]
+//!   [`control::attempt::pause`], [`control::attempt::again`], [`control::window`]
 //! - back to the old source: [`control::reverse`]
 //! - after the source rolled over: [`control::attempt::resume`], [`control::recorded::anew`]
 //!

@@ -84,8 +84,9 @@ impl Stop {
 
     /// The same, so that a shard is copied again.
     pub fn recopied(&self, asked: Recopied, reply: oneshot::Sender<Answer>) -> Error {
-        let told = format!("source shard {} is copied again", asked.shard);
-        answer(reply, Ok(told.clone()));
+        let told = format!("{asked} is to be copied again");
+        let ends = format!("{told}: `shardlift status` says if it cannot be");
+        answer(reply, Ok(ends));
         *self.turn.lock() = Some(Turn::Recopy(asked));
         Error::new(Kind::Stopped, told)
     }
@@ -193,7 +194,7 @@ fn not_now(request: &Request) -> &'static str {
     match request {
         Request::Cutover { .. } => "not now: ask again when `shardlift status` says ready",
         Request::Pause(..) => {
-            "not now: there is nothing to pause before the run has begun, nor in a cutover; ask again then"
+            "not now: there is nothing to pause before the run has begun, while a shard is emptied to be copied again, nor in a cutover; ask again then"
         }
         Request::Resume(_) => "the run is not paused",
         Request::Extend(_) => "not now: the run has not begun; ask again then",

@@ -39,7 +39,7 @@ async fn a_running_process_copies_a_shard_again_under_load_and_the_others_go_on(
     let before = engine.status().await.unwrap();
     let told = command(&engine, &["recopy", "--shard", "shard0"]);
     assert!(
-        told.contains("source shard shard0 is copied again"),
+        told.contains("source shard shard0 is to be copied again"),
         "{told}"
     );
     let again = |now: &Snapshot| {
@@ -63,7 +63,10 @@ async fn a_running_process_copies_a_shard_again_under_load_and_the_others_go_on(
     .concat();
     let told = output(&engine, &one);
     let text = String::from_utf8_lossy(&told.stdout).into_owned();
-    assert!(text.contains("is copied again"), "{told:?}");
+    assert!(
+        text.contains("shop.orders of source shard shard1 is to be copied again"),
+        "{told:?}"
+    );
     tokio::time::sleep(Duration::from_millis(500)).await;
     stop(load).await;
     engine.until_ready().await;

@@ -4,6 +4,7 @@
 use tokio::sync::mpsc;
 
 use crate::cluster::retry::Retry;
+use crate::control::attempt::pause;
 use crate::control::layout::prepare;
 use crate::control::process::Process;
 use crate::control::recorded::restart;
@@ -37,7 +38,7 @@ pub fn unfit(process: Process<'_>, asked: &Recopied) -> Option<String> {
 ///
 /// # Errors
 /// By what ends it: a signal, a cancel, a server that stays away. Not by a refusal, which is a
-/// warning of the run.
+/// warning until it is asked for again.
 pub async fn copy(
     process: Process<'_>,
     requests: &mut mpsc::Receiver<Request>,
@@ -49,22 +50,28 @@ pub async fn copy(
         opened,
         stop,
     } = process;
-    let Recopied { shard, ns } = asked;
-    let ns = ns.as_deref().map(restart::namespace).transpose()?;
-    let what = format!("an operator wants source shard {shard} to be copied again");
-    run.enter(Phase::Recovering, &what);
+    let (shard, ns) = (&asked.shard, asked.ns.as_deref());
+    let ns = ns.map(restart::namespace).transpose()?;
+    run.enter(
+        Phase::Recovering,
+        &format!("an operator wants {asked} to be copied again"),
+    );
     let (source, target) = (&opened.sides.source, &opened.sides.target);
     let cut = prepare::cut(config);
     let mut retry = Retry::new(config.away_max());
-    let doing = "copying a shard again";
+    let doing = "emptying what is copied again";
     let done = retry.until_it_works(|| restart::alone(source, target, shard, ns.as_ref(), cut));
-    match stop::unless_ended(requests, stop, doing, Box::pin(done)).await {
+    let done = stop::unless_ended(requests, stop, doing, Box::pin(done));
+    let subject = format!("recopy of {asked}");
+    match pause::meanwhile(process, done).await {
         Ok(told) => {
             tracing::info!("{told}");
+            run.warn_while(&subject, None);
             Ok(())
         }
         Err(e) if e.kind == Kind::Refused => {
-            run.warn(format!("source shard {shard} is not copied again: {e}"));
+            let told = format!("{asked} is not copied again, or not all of it: {e}");
+            run.warn_while(&subject, Some(told));
             Ok(())
         }
         Err(e) if e.kind == Kind::Cancelled => Err(e),
@@ -72,13 +79,47 @@ pub async fn copy(
     }
 }
 
-/// It may have been emptied, and not yet planned anew.
-fn half_done(e: Error, Recopied { shard, ns }: &Recopied) -> Error {
-    let only = ns.as_ref().map(|ns| format!(" --ns {ns}"));
+/// What to do about an error that came in the midst of it.
+fn half_done(e: Error, asked: &Recopied) -> Error {
+    let ns = asked.ns.as_ref().map(|ns| format!(" --ns {ns}"));
     let again = format!(
-        "run `shardlift recopy --shard {shard}{}` again before that: it was not done",
-        only.unwrap_or_default()
+        "first run `shardlift recopy --shard {}{}` again, which is not done",
+        asked.shard,
+        ns.unwrap_or_default()
     );
-    let remedy = e.remedy.clone().map(|remedy| format!("{remedy}; {again}"));
-    e.remedy(remedy.unwrap_or(again))
+    let remedy = match &e.remedy {
+        Some(remedy) => format!("{again}; then {remedy}"),
+        None => again,
+    };
+    e.remedy(remedy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_broke_off_is_named_as_it_was_asked_for() {
+        let rows = [
+            (
+                None,
+                None,
+                "first run `shardlift recopy --shard a` again, which is not done",
+            ),
+            (
+                Some("d.c"),
+                Some("x"),
+                "first run `shardlift recopy --shard a --ns d.c` again, which is not done; then x",
+            ),
+        ];
+        for (ns, remedy, expect) in rows {
+            let asked = Recopied {
+                shard: "a".to_owned(),
+                ns: ns.map(str::to_owned),
+            };
+            let e = Error::new(Kind::Server, "why");
+            let e = remedy.map_or_else(|| e.clone(), |remedy| e.clone().remedy(remedy));
+            assert_eq!(half_done(e, &asked).remedy.as_deref(), Some(expect));
+        }
+    }
 }

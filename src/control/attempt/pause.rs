@@ -1,6 +1,7 @@
 //! A paused run: no attempt is under way, and the next one resumes from the last
 //! checkpoint. The source's oplog is read on into the spool, and the cutover window goes on.
 
+use std::convert::Infallible;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
@@ -33,20 +34,31 @@ pub async fn hold(
     tracing::info!("paused: {by}");
     run.set_paused(Some(by.clone()));
     run.enter(Phase::Paused, &by);
-    let ended = tokio::select! {
-        ended = until_resumed(process, requests) => ended,
-        passed = opened.window.watch(run, &opened.stores.run) => Err(passed),
-        () = keep_lag(process) => Ok(()),
-        () = keep_fetching(process) => Ok(()),
+    let held = async {
+        tokio::select! {
+            ended = until_resumed(process, requests) => ended,
+            passed = opened.window.watch(run, &opened.stores.run) => Err(passed),
+        }
     };
+    let ended = meanwhile(process, held).await;
     run.set_paused(None);
-    for name in names(process) {
-        run.warn_while(&unread(&name), None);
-    }
     if ended.is_ok() {
         run.enter(Phase::Recovering, "an operator resumed the run");
     }
     ended
+}
+
+/// Does `work` while no attempt is under way: the source's oplog is read on, and the lag told.
+pub async fn meanwhile<T>(process: Process<'_>, work: impl Future<Output = T>) -> T {
+    let done = tokio::select! {
+        done = work => done,
+        never = keep_lag(process) => match never {},
+        never = keep_fetching(process) => match never {},
+    };
+    for name in names(process) {
+        process.run.warn_while(&unread(&name), None);
+    }
+    done
 }
 
 fn names(process: Process<'_>) -> Vec<String> {
@@ -62,7 +74,7 @@ fn unread(name: &str) -> String {
 }
 
 /// No attempt looks after what reads the source's oplog into the spool. Never ends.
-async fn keep_fetching(process: Process<'_>) {
+async fn keep_fetching(process: Process<'_>) -> Infallible {
     let Process { run, opened, .. } = process;
     let names = names(process);
     loop {
@@ -100,7 +112,7 @@ async fn until_resumed(process: Process<'_>, requests: &mut mpsc::Receiver<Reque
 }
 
 /// The source goes on, and each pair falls behind. Never ends.
-async fn keep_lag(process: Process<'_>) {
+async fn keep_lag(process: Process<'_>) -> Infallible {
     let Process { run, opened, .. } = process;
     loop {
         for (pair, shard) in opened.sides.source.shards.iter().enumerate() {

@@ -48,10 +48,9 @@ fn operation(endpoint: &Endpoint) -> Value {
         },
     });
     if let Some(body) = endpoint.body {
-        // The only one with a field that must be given.
-        let is_needed = body == "RecopyBody";
+        let is_required = schemas()[body].get("required").is_some();
         operation["requestBody"] =
-            json!({"content": {"application/json": {"schema": of(body)}}, "required": is_needed});
+            json!({"content": {"application/json": {"schema": of(body)}}, "required": is_required});
         operation["responses"]["400"] = refusal("a body that cannot be read", "Sentence");
     }
     operation

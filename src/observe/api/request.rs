@@ -2,6 +2,7 @@
 //!
 //! Decides nothing: control answers everything.
 
+use std::fmt;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
@@ -41,6 +42,16 @@ pub struct Recopied {
     /// Only this collection of it, as `db.collection` of the target.
     #[serde(default)]
     pub ns: Option<String>,
+}
+
+/// As people are told of it.
+impl fmt::Display for Recopied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.ns {
+            Some(ns) => write!(f, "{ns} of source shard {}", self.shard),
+            None => write!(f, "source shard {}", self.shard),
+        }
+    }
 }
 
 impl Request {

@@ -38,7 +38,7 @@ pub(super) struct Endpoint {
     pub(super) method: &'static str,
     pub(super) path: &'static str,
     pub(super) says: &'static str,
-    /// The schema of its body, which may be left out.
+    /// The schema of its body, which may be left out unless something in it is required.
     pub(super) body: Option<&'static str>,
     /// The schema of its answer, or a media type.
     pub(super) answer: &'static str,

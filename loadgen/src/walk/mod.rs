@@ -174,6 +174,11 @@ async fn mode(uri: &str) -> Result<String> {
     balancer::mode(&Entry::connect(uri, LOOKS).await?).await
 }
 
+/// In a status: the run is in this phase now. It tells of earlier ones, too.
+fn phase(name: &str) -> String {
+    format!("\"run_id\":\"[^\"]*\",\"phase\":\"{name}\"")
+}
+
 /// What needs no run.
 async fn before(operator: &mut Operator) -> Result<()> {
     for page in [&["completions", "bash"][..], &["man"]] {
@@ -197,12 +202,12 @@ async fn staging_run(operator: &mut Operator) -> Result<()> {
     operator
         .ask(&["pause", "--why", "a trial"], &["halt at a checkpoint"])
         .await?;
-    operator.until("\"phase\":\"paused\"").await?;
+    operator.until(&phase("paused")).await?;
     operator
         .ask(&["throttle", "--copy-mb-s", "0"], &["nothing is throttled"])
         .await?;
     operator.ask(&["resume"], &["goes on"]).await?;
-    operator.until("\"phase\":\"ready\"").await?;
+    operator.until(&phase("ready")).await?;
     operator
         .ask(&["prepare"], &["gap ", "stop your applications"])
         .await?;
@@ -218,7 +223,7 @@ async fn staging_run(operator: &mut Operator) -> Result<()> {
 /// Starts over, is stopped, copies a shard again, and gets ready.
 async fn real_run(operator: &mut Operator) -> Result<()> {
     operator.migrate(&["--restart", "--reverse"]).await?;
-    operator.until("\"phase\":\"ready\"").await?;
+    operator.until(&phase("ready")).await?;
     operator.stop()?;
     operator.ended(130).await?;
     operator
@@ -227,9 +232,9 @@ async fn real_run(operator: &mut Operator) -> Result<()> {
     operator
         .migrate(&["--reverse", "--report", "report.html"])
         .await?;
-    operator.until("\"phase\":\"ready\"").await?;
+    operator.until(&phase("ready")).await?;
     operator
-        .ask(&["status", "--json"], &["\"phase\":\"ready\""])
+        .ask(&["status", "--json"], &[&phase("ready")])
         .await
 }
 
@@ -241,14 +246,14 @@ async fn cut_over(operator: &mut Operator) -> Result<()> {
     operator.ask(&["cutover"], &[]).await?;
     go_back(operator).await?;
     operator.ended(0).await?;
-    operator.watched("\"phase\":\"done\"").await?;
+    operator.watched(&phase("done")).await?;
     operator.reported("report.html").await?;
     operator.on_both(&["verify"], &["compared"]).await
 }
 
 /// As users who do not like the target.
 async fn go_back(operator: &mut Operator) -> Result<()> {
-    operator.until("\"phase\":\"ready\"").await?;
+    operator.until(&phase("ready")).await?;
     operator.ask(&["reverse", "status"], &["way back"]).await?;
     operator.ask(&["reverse", "cutover"], &["done"]).await
 }

@@ -81,7 +81,7 @@ pub struct WriteForms {
     /// Updates take field names that begin with `$` (5.0+; else codes 52 and 55, at any
     /// depth). Inserts take them below the top level on every release.
     pub dollar_names: bool,
-    /// `createIndexes` takes `commitQuorum` (4.4+; 4.2 refuses it with code 2).
+    /// `createIndexes` takes `commitQuorum` (4.4+ with that feature compatibility; else code 2).
     pub commit_quorum: bool,
     /// The expiry, in seconds, that an index has until the cutover where `collMod` cannot
     /// make an expiring index of a plain one (before 6.0: code 72). `createIndexes` refuses
@@ -167,7 +167,7 @@ impl Dialect {
                 delta_stage: (6, 0) <= release,
                 numbers_in_order: (5, 0) <= release,
                 dollar_names: (5, 0) <= release && "5.0" <= fcv,
-                commit_quorum: (4, 4) <= release,
+                commit_quorum: (4, 4) <= release && "4.4" <= fcv,
                 expiry_never: expiry_never(release),
                 expiry_max: if release < (5, 0) {
                     i64::MAX
@@ -269,6 +269,6 @@ mod tests {
             );
         }
         assert!(of(4, 2, "4.2").reads.seeks_by_flag && !of(4, 4, "4.2").reads.seeks_by_flag);
-        assert!(of(4, 4, "4.4").writes.commit_quorum && !of(4, 2, "4.2").writes.commit_quorum);
+        assert!(of(4, 4, "4.4").writes.commit_quorum && !of(4, 4, "4.2").writes.commit_quorum);
     }
 }

@@ -139,7 +139,7 @@ TABLE = [
      "            Some(_) => ToDrop::PassedOn,",
      "            Some(_) => if MUTATED { ToDrop::Made(None) } else { ToDrop::PassedOn },"),
     ("rename-again", "R4", "a rename that was made and recorded is made again", "src/pair/collection/names.rs",
-     "        if position <= self.renamed_at {", "        if position <= self.renamed_at && !MUTATED {"),
+     "        if !self.are_before(position) {", "        if !self.are_before(position) && !MUTATED {"),
     ("rename-unrecorded", "R4", "a rename that is made is not recorded", "loadgen/src/sim/chore.rs",
      "                Some(Renamed::Done) => Work::Renamed { to, position },",
      "                Some(Renamed::Done) if MUTATED => Work::Done,\n"

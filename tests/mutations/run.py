@@ -139,7 +139,7 @@ TABLE = [
      "            Some(_) => ToDrop::PassedOn,",
      "            Some(_) => if MUTATED { ToDrop::Made(None) } else { ToDrop::PassedOn },"),
     ("rename-again", "R4", "a rename that was made and recorded is made again", "src/pair/collection/names.rs",
-     "        if position <= self.renamed_at {", "        if position <= self.renamed_at && !MUTATED {"),
+     "        if !self.are_before(position) {", "        if !self.are_before(position) && !MUTATED {"),
     ("rename-unrecorded", "R4", "a rename that is made is not recorded", "loadgen/src/sim/chore.rs",
      "                Some(Renamed::Done) => Work::Renamed { to, position },",
      "                Some(Renamed::Done) if MUTATED => Work::Done,\n"
@@ -337,8 +337,7 @@ SERVERS = [
      "        && forms.trims_come\n        && is_insert", "        && forms.trims_come && !MUTATED\n        && is_insert",
      "capped::a_capped_collection_keeps_its_order_where_ops_come_again"),
     ("room-lost", "R3", "a capped collection has no more room than at the crash", "src/pair/to_copy.rs",
-     "    let rooms = queue.copied.iter().filter(|tracked| tracked.traits.capped);",
-     "    let rooms = queue.copied.iter().filter(|tracked| tracked.traits.capped && !MUTATED);",
+     "    let rooms = queue.capped.iter();", "    let rooms = queue.capped.iter().filter(|_| !MUTATED);",
      "capped::a_capped_collection_keeps_its_order_where_ops_come_again"),
     ("trimmed-in-vain", "R3", "an insert into a capped collection goes by `applyOps`", "src/pair/write/in_order.rs",
      "        Form::Ops if collection", "        Form::Ops if !MUTATED && collection",

@@ -209,12 +209,13 @@ pub fn both_spelled(own: &Namespace, db: &str, other: &str) -> Error {
 }
 
 /// No drop of a database that an older attempt sent still runs, nor of a collection where
-/// that goes by name: in a cluster it does on every release, once a shard has begun it.
+/// that goes by name: in a cluster it does on every release, once a shard has begun it, and of
+/// sharded time series from the beginning.
 ///
 /// # Errors
 /// `Transient` while one does, or may: a router does not answer.
 pub async fn none_is_being_dropped(target: &Deployment) -> Result<()> {
-    let by_name = !target.dialect.writes.binds_uuid;
+    let by_name = drops_by_name(target);
     // IMPORTANT: first. What a router has passed on is with the shards by then.
     if target.topology == Topology::Sharded {
         no_router_drops(target).await?;
@@ -235,9 +236,13 @@ pub async fn none_is_being_dropped(target: &Deployment) -> Result<()> {
     Ok(())
 }
 
+fn drops_by_name(target: &Deployment) -> bool {
+    !target.dialect.writes.binds_uuid || target.topology == Topology::Sharded
+}
+
 /// A router that is frozen, or waits for a shard, may pass a drop on later.
 async fn no_router_drops(target: &Deployment) -> Result<()> {
-    let by_name = !target.dialect.writes.binds_uuid;
+    let by_name = drops_by_name(target);
     let ask = doc! {"aggregate": 1, "pipeline": pipeline(doc! {"allUsers": true, "localOps": true}, by_name), "cursor": {}};
     let ask = RawDocumentBuf::try_from(&ask)?;
     for router in target.entry.named() {

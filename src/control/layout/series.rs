@@ -79,7 +79,7 @@ fn view(buckets: &Collection, excludes: bool) -> Result<RawDocumentBuf> {
 
 /// # Errors
 /// `Unsupported` if they are not of a time series.
-pub(in crate::control) fn series_of(buckets: &Collection) -> Result<&RawDocument> {
+fn series_of(buckets: &Collection) -> Result<&RawDocument> {
     let of = buckets.options.get_document("timeseries");
     of.map_err(|_| {
         let found = format!(

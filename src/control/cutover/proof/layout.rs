@@ -220,6 +220,7 @@ mod tests {
             target: ids("b"),
             pairs: vec![1, 0],
             expiry_never: None,
+            trims_come: true,
             scope: Default::default(),
         }
     }

@@ -119,6 +119,8 @@ struct ShardMap {
     pairs: Vec<usize>,
     /// The expiry with which the target deletes nothing (`WriteForms::expiry_never`).
     expiry_never: Option<i64>,
+    /// The target's capped collections get their sizes at the cutover (`WriteForms::trims_come`).
+    trims_come: bool,
     /// The source's, for its own names.
     scope: Scope,
 }
@@ -137,6 +139,7 @@ impl ShardMap {
             target: ids(&sides.target),
             pairs: sides.pairs.clone(),
             expiry_never: sides.target.dialect.writes.expiry_never,
+            trims_come: sides.target.dialect.writes.trims_come,
             scope: sides.source.scope.clone(),
         }
     }

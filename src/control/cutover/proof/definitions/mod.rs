@@ -85,7 +85,8 @@ impl Place<'_> {
             );
             return vec![self.whole(what, wanted, Some(there))];
         }
-        let has_room = Limits::of(&there.options).is_some_and(Limits::are_room);
+        let limits = Limits::of(&there.options).filter(|_| self.map.trims_come);
+        let has_room = limits.is_some_and(Limits::are_room);
         let limits: &[&str] = if has_room { &LIMITS } else { &[] };
         let left_out = [&OBSOLETE[..], &[EXPIRY, TEMPORARY], limits].concat();
         if !same_fields(&wanted.options, &there.options, &left_out) {

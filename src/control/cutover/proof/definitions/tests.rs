@@ -15,6 +15,7 @@ fn map() -> ShardMap {
         target: ids("b"),
         pairs: vec![1, 0],
         expiry_never: None,
+        trims_come: true,
         scope: Scope::with_renames(&["d.own=d.c"]),
     }
 }

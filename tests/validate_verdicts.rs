@@ -6,6 +6,7 @@ use std::process::Command;
 
 use bson::{Document, doc};
 use loadgen::cluster::orphans;
+use mongodb::options::{CollectionOptions, WriteConcern};
 use serde_json::Value;
 
 use crate::engine::Engine;
@@ -245,7 +246,14 @@ async fn what_is_asked_of_clusters() {
     )
     .await;
     let config = source.config().client().await.unwrap();
-    let rows = |name: &str| config.database("config").collection::<Document>(name);
+    // As a router writes them: it reads what a majority has.
+    let majority = CollectionOptions::builder()
+        .write_concern(WriteConcern::majority())
+        .build();
+    let rows = |name: &str| {
+        let config = config.database("config");
+        config.collection_with_options::<Document>(name, majority.clone())
+    };
     let size = doc! {"_id": "chunksize", "value": 32};
     rows("settings").insert_one(size).await.unwrap();
     let one = doc! {"_id": "shard1"};

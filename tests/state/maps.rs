@@ -47,7 +47,7 @@ async fn chunk_counts(store: &PairStore) -> Vec<usize> {
     counts
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_map_too_large_for_one_document_comes_back_as_it_was_stored() {
     let (_set, target) = one_shard("rs").await;
     let (shard, store) = (&target.shards[0], PairStore::new(&target.shards[0], RUN, 0));
@@ -83,7 +83,7 @@ async fn a_map_too_large_for_one_document_comes_back_as_it_was_stored() {
     assert_eq!(parts(shard).await, 0);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_map_that_was_not_stored_to_its_end_counts_for_nothing_and_its_parts_go() {
     let set = fixture::replica_set("rs", &["--setParameter", "enableTestCommands=1"]).await;
     let target = fixture::target(&set.uri()).await;
@@ -138,7 +138,7 @@ async fn a_map_that_was_not_stored_to_its_end_counts_for_nothing_and_its_parts_g
     assert_eq!(chunk_counts(&store).await, [0; 0]);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_map_that_lacks_a_part_is_refused_and_can_be_wiped() {
     let (_set, target) = one_shard("rs").await;
     let (shard, store) = (&target.shards[0], PairStore::new(&target.shards[0], RUN, 0));

@@ -255,9 +255,10 @@ fn same_or_refuse(target: &Deployment, wanted: &Collection, there: &Collection) 
         options::to_lay_out(options, target.dialect.writes),
         options::to_create(options),
     ];
+    let found = options::as_made(&there.options);
     let are_same = may_be
         .iter()
-        .any(|options| options::same(options, &there.options));
+        .any(|options| options::same(&options::as_made(options), &found));
     let key = |c: &Collection| c.sharded.as_ref().map(|s| (s.key.clone(), s.unique));
     let differs = if wanted.kind != there.kind {
         "is of another kind"

@@ -3,6 +3,7 @@
 //!
 //! Pure functions.
 
+use bson::raw::cstr;
 use bson::{RawDocument, RawDocumentBuf};
 
 use crate::bson::element::{Element, elements, field};
@@ -31,6 +32,18 @@ pub(super) fn to_lay_out(options: &RawDocument, forms: WriteForms) -> RawDocumen
 /// back at cutover, until then nothing may expire on the target (R10).
 pub(crate) fn to_create(options: &RawDocument) -> RawDocumentBuf {
     without(options, &[OBSOLETE, TEMPORARY, EXPIRY])
+}
+
+/// Without the granularity of a time series. It may have been changed since its creation, in
+/// the source's log further on: a crash lets the creation come again.
+pub(super) fn as_made(options: &RawDocument) -> RawDocumentBuf {
+    let Ok(series) = options.get_document("timeseries") else {
+        return options.to_owned();
+    };
+    let mut made = without(options, &["timeseries"]);
+    let series = without(series, &["granularity", "bucketMaxSpanSeconds"]);
+    made.append(cstr!("timeseries"), series);
+    made
 }
 
 /// True if two collections were created alike; order on the top level and

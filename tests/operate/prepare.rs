@@ -231,6 +231,12 @@ async fn a_start_says_within_seconds_what_it_waits_for() {
     fixture::insert(&a, "shop", "orders").await;
     let primary = source.primary().await.unwrap();
     let secondaries = [(primary + 1) % 3, (primary + 2) % 3];
+    // One that has no stable state yet refuses the lock.
+    for _ in 0..3 {
+        let everywhere = doc! {"insert": "orders", "documents": [{}], "writeConcern": {"w": 3}};
+        fixture::run(&a, "shop", everywhere).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
     for member in secondaries {
         lock(&source, member, true).await;
     }

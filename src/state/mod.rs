@@ -44,7 +44,7 @@ pub const DATABASE: &str = "__shardlift";
 /// | 3    | parts of a chunk map, names of what is being made: documents of their own |
 /// | 4    | what a run is about: its filters, and whether `admin` is in it; the order in which a collection is scanned |
 /// | 5    | whether a run is to be reversed, or is the reverse of another: that is never wiped |
-/// | 6    | other names on the target: the renames of a run; all else that is recorded has those |
+/// | 6    | other names on the target: the renames of a run; all else that is recorded has those. Where a collection was planned anew |
 pub const FORMAT: i32 = 6;
 
 /// The oldest form that is still read.

@@ -59,6 +59,7 @@ mod strays;
 mod tidy;
 mod time_series;
 mod validate;
+mod validate_hosts;
 mod validate_roles;
 mod validate_verdicts;
 mod validate_warnings;

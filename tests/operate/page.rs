@@ -48,13 +48,12 @@ async fn the_page_leads_to_the_cutover_and_back() {
     for name in ["orders", "customers"] {
         fixture::insert(&client, "shop", name).await;
     }
-    let engine = Engine::start(&from, &to, &["--reverse"]).await;
     let shots = tempfile::tempdir().unwrap();
-    let (url, folder) = (
-        format!("http://127.0.0.1:{}", engine.port()),
-        shots.path().display().to_string(),
-    );
-    let told = tokio::task::spawn_blocking(move || walk(&[&url, &folder]));
+    let folder = shots.path().display().to_string();
+    let report = format!("{folder}/report.html");
+    let engine = Engine::start(&from, &to, &["--reverse", "--report", &report]).await;
+    let url = format!("http://127.0.0.1:{}", engine.port());
+    let told = tokio::task::spawn_blocking(move || walk(&[&url, &folder, &report]));
     let told = told.await.unwrap().unwrap();
     assert_eq!(told.trim(), r#"{"wrong":[]}"#);
     assert_eq!(engine.end().await.code, 0);

@@ -14,7 +14,7 @@ use crate::migrate::expect_equal;
 fn walk(args: &[&str]) -> Option<String> {
     let mut command = Command::new("node");
     command
-        .args(["tests/page/walk.mjs", "--installed"])
+        .args(["tests/page/walk.mjs", "--installed", "--short"])
         .args(args)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .stdin(Stdio::null())

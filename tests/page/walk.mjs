@@ -3,11 +3,11 @@
 // one of a `migrate --reverse`. Then it looks at the run's report. Writes a screenshot of each. Nobody may write to
 // either side by then.
 //
-//   node tests/page/walk.mjs http://127.0.0.1:27182 FOLDER [REPORT.html] [--installed]
+//   node tests/page/walk.mjs http://127.0.0.1:27182 FOLDER [REPORT.html] [--installed] [--short]
 //   node tests/page/walk.mjs --install
 //
-// Its browser comes by npm once, into shardlift's cache; with --installed only from there. The last line says what
-// failed, or that there is no browser.
+// Its browser comes by npm once, into shardlift's cache; with --installed only from there. --short leaves out the
+// pause, after which a run takes its time to go on. The last line says what failed, or that there is no browser.
 import {execFileSync} from "node:child_process";
 import {createRequire} from "node:module";
 import {existsSync, mkdirSync, readFileSync} from "node:fs";
@@ -16,7 +16,7 @@ import path from "node:path";
 import {pathToFileURL} from "node:url";
 
 const [url, folder, report] = process.argv.slice(2).filter(word => !word.startsWith("--"));
-const [install, installed] = ["--install", "--installed"].map(flag => process.argv.includes(flag));
+const [install, installed, short] = ["--install", "--installed", "--short"].map(flag => process.argv.includes(flag));
 if (!folder && !install) throw new Error("give the page's URL and a folder");
 
 const {SHARDLIFT_CACHE, XDG_CACHE_HOME} = process.env;
@@ -79,7 +79,7 @@ async function looksRight(way) {
 async function looksRightIn(way, name, width, scheme) {
   const page = await opened(width, scheme);
   const restarts = way === "there" ? [[".again", "d-restart"]] : [];
-  await pause(3_500);
+  await pause(2_500);
   const [wide, shifted] = await page.evaluate(() => [document.documentElement.scrollWidth, window.shifted]);
   expect(wide <= width, `${name}: ${wide} of ${width} pixels wide`);
   expect(shifted < 0.1, `${name}: the layout shifted by ${shifted}`);
@@ -222,7 +222,7 @@ async function walked() {
   expect(String(reached).startsWith("prepare,") && reached.indexOf("pause") < reached.indexOf("cancel") && reached.indexOf("cancel") < reached.indexOf("i-copy"),
     "the Tab key goes to " + reached);
   await tellsWhatHappened(page);
-  await pausesAndGoesOn(page);
+  if (!short) await pausesAndGoesOn(page);
   await restarts(page);
   const wanted = await page.evaluate(() => now.reverse === "wanted");
   await cutsOver(page, "there", "cut over");

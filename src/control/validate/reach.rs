@@ -12,7 +12,6 @@ use crate::cluster::{hello, reach};
 use crate::control::validate::members::config_hosts;
 use crate::control::validate::{Check, named};
 use crate::error::Result;
-use crate::wire::way::Way;
 
 pub(super) async fn members(deployment: &Deployment) -> Check {
     let name = named(
@@ -39,10 +38,10 @@ pub(super) async fn members(deployment: &Deployment) -> Check {
     )
 }
 
-/// Servers that are found together.
+/// Servers that are found together, and are entered as this shard is.
 struct Place<'a> {
     name: &'a str,
-    way: &'a Way,
+    shard: &'a Shard,
     hosts: Result<Vec<String>>,
 }
 
@@ -54,7 +53,7 @@ impl Place<'_> {
             Err(e) => return vec![format!("{}: {e}", self.name)],
         };
         let entered = hosts.iter().map(|host| async move {
-            let entered = reach::enter(self.way, host).await;
+            let entered = reach::enter(&self.shard.way, host).await;
             let text = |(step, why)| format!("{host} of {}: {step}: {why}", self.name);
             entered.err().map(text)
         });
@@ -66,22 +65,18 @@ async fn of_shard(shard: &Shard) -> Place<'_> {
     let hello = hello::hello(&shard.client).await;
     Place {
         name: &shard.id,
-        way: &shard.way,
+        shard,
         hosts: hello.map(|hello| hosts(&hello)).map_err(Into::into),
     }
 }
 
-/// What a cluster has beside its shards; each is entered as they are.
+/// What a cluster has beside its shards.
 async fn around(deployment: &Deployment) -> Vec<Place<'_>> {
     if deployment.topology == Topology::ReplicaSet {
         return Vec::new();
     }
     let shard = &deployment.shards[0];
-    let place = |name, hosts| Place {
-        name,
-        way: &shard.way,
-        hosts,
-    };
+    let place = |name, hosts| Place { name, shard, hosts };
     let routers = deployment.entry.named().iter().map(ToString::to_string);
     let routers = place("the routers", Ok(routers.collect()));
     let listed = config_hosts(shard).await.map(|set| {

@@ -83,7 +83,7 @@ async function looksRightIn(way, name, width, scheme) {
   const [wide, shifted] = await page.evaluate(() => [document.documentElement.scrollWidth, window.shifted]);
   expect(wide <= width, `${name}: ${wide} of ${width} pixels wide`);
   expect(shifted < 0.1, `${name}: the layout shifted by ${shifted}`);
-  const broken = await page.$$eval("#changes .when", nodes => nodes.filter(node => 30 < node.offsetHeight).length);
+  const broken = await page.$$eval("#changes li > :first-child", nodes => nodes.filter(node => 30 < node.offsetHeight).length);
   expect(!broken, `${name}: ${broken} times are on two lines`);
   await page.screenshot({path: path.join(out, name + ".png"), fullPage: true});
   for (const [open, dialog] of width < 1280 ? [["#prepare", "d-cutover"], ["#cancel", "d-cancel"], ...restarts] : []) {

@@ -235,8 +235,26 @@ async fn spread(client: &Client, series: &str, middle: Document) {
     let ns = format!("d.system.buckets.{series}");
     let split = doc! {"split": &ns, "middle": &middle};
     run(client, "admin", split).await;
-    let moved = doc! {"moveChunk": &ns, "find": middle, "to": "shard1", "_waitForDelete": true};
+    move_chunk(client, &ns, middle).await;
+}
+
+async fn move_chunk(client: &Client, ns: &str, find: Document) {
+    let moved = doc! {"moveChunk": ns, "find": find, "to": "shard1", "_waitForDelete": true};
     run(client, "admin", moved).await;
+}
+
+/// Its database's primary shard has no chunk of it, and so not what is changed from then on.
+async fn change_away_from_the_primary(client: &Client) {
+    shard(client, "away", doc! {"sensor.id": 1}).await;
+    let buckets = "d.system.buckets.away";
+    move_chunk(client, buckets, doc! {"meta.id": 3_i64}).await;
+    for change in [
+        doc! {"collMod": "away", "expireAfterSeconds": EXPIRY_S},
+        doc! {"collMod": "away", "timeseries": {"granularity": "minutes"}},
+    ] {
+        run(client, "d", change).await;
+    }
+    measure(client, "d", "away", 0, 100).await;
 }
 
 const SHARDED: [&str; 4] = ["by_meta", "by_time", "by_both", "hashed"];
@@ -289,6 +307,7 @@ async fn sharded_time_series_arrive_equal() {
     spread(&from, "old_by_time", doc! {"control.min.at": start}).await;
     spread(&from, "old_by_both", both).await;
     measure_all(&from, "old", 0).await;
+    change_away_from_the_primary(&from).await;
     shard(&from, "short", doc! {"sensor": "hashed"}).await;
     measure(&from, "d", "short", 0, 100).await;
     let engine = Engine::start_to_crash(source, target, &[], "unit-batch-written").await;

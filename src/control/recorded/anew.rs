@@ -51,6 +51,8 @@ pub struct Anew<'a> {
     pub cut: Cut,
     /// None: all collections.
     pub only: Option<&'a Namespace>,
+    /// Called before anything is changed.
+    pub accepted: &'a (dyn Fn() + Sync),
 }
 
 impl Anew<'_> {
@@ -73,6 +75,7 @@ impl Anew<'_> {
             self.only,
         );
         self.refuse(&changes)?;
+        (self.accepted)();
 
         let shard = &self.source.shards[self.pair];
         let emptied = changes.emptied();

@@ -209,9 +209,15 @@ async fn options_of_sharded_collections_are_followed() {
             .await;
         }
         fill(client, "plain", 50).await;
+        let field = doc! {"path": "ssn", "bsonType": "string", "keyId": bson::Uuid::new()};
+        let encrypted = doc! {"create": "secret", "encryptedFields": {"fields": [field]}};
+        run(client, "d", encrypted).await;
+        let shard = doc! {"shardCollection": "d.secret", "key": {"_id": "hashed"}};
+        run(client, "admin", shard).await;
+        fill(client, "secret", 50).await;
     };
     let changes = async |client: &Client| {
-        for name in ["spread", "lone", "plain"] {
+        for name in ["spread", "lone", "plain", "secret"] {
             let validator = doc! {"collMod": name, "validator": {"k": {"$gte": 0}}};
             run(client, "d", validator).await;
         }

@@ -36,8 +36,6 @@ use crate::failpoint;
 use crate::pair::ddl::options::changes;
 use crate::pair::ddl::refused::unless_taken;
 
-/// The option that says which fields are encrypted.
-const ENCRYPTED: &str = "encryptedFields";
 /// Collections made side by side.
 const CONCURRENCY: usize = 8;
 
@@ -147,10 +145,6 @@ async fn make(
     moves: &Moves,
 ) -> Result<()> {
     let ns = &collection.ns;
-    if let Some(refused) = refused(collection) {
-        let found = format!("{} is {refused}", ns.public());
-        return Err(Error::new(Kind::Unsupported, found));
-    }
     let mut there = catalog::read_one(target, ns).await?;
     if there.is_none() {
         let options = options::to_lay_out(&collection.options, target.dialect.writes);
@@ -281,12 +275,6 @@ async fn bring_options(target: &Deployment, wanted: &Collection, there: &Collect
             })?;
     }
     Ok(())
-}
-
-/// What cannot be laid out, in words; None for all else.
-pub fn refused(collection: &Collection) -> Option<&'static str> {
-    let is_encrypted = collection.options.get_document(ENCRYPTED).is_ok();
-    is_encrypted.then_some("a collection of queryable encryption")
 }
 
 /// True if two collections, or views, were created alike.

@@ -11,8 +11,8 @@ use crate::ddl_changes::{options, renames, views};
 use crate::engine::Engine;
 use crate::fixture::{self, run};
 use crate::migrate::expect_equal;
-use crate::migrate_content::Writer;
 use crate::migrate_content::kinds::{make_kinds, write_kinds};
+use crate::migrate_content::{Writer, encrypted};
 use crate::migrate_indexes::odd::make_odd;
 use crate::{migrate_ddl, not_utf8, stored_functions, time_series};
 
@@ -91,6 +91,8 @@ async fn before(client: &Client, uri: &str) {
     options::before(client).await;
     views::before(client).await;
     time_series::populate(client).await;
+    encrypted::create(client, "first").await;
+    encrypted::insert(client, "first", 0..50).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -119,11 +121,14 @@ async fn everything_a_catalog_can_hold_arrives_while_it_changes() {
     engine.kill();
     options::changes(&client).await;
     time_series::change(&client, "first", true).await;
+    encrypted::change(&client, "first").await;
     let mut engine = Engine::start(&source, &target, &[]).await;
     engine.until_ready().await;
     views::changes(&client).await;
     renames::rebuilt(&client).await;
     make_file(&client, "second").await;
+    encrypted::create(&client, "second").await;
+    encrypted::insert(&client, "second", 0..20).await;
     engine.kill();
     time_series::swap(&client).await;
     renames::swaps(&client).await;

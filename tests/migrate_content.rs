@@ -19,7 +19,7 @@ use crate::engine::Engine;
 use crate::fixture::{self, run};
 use crate::migrate::{expect_equal, stop};
 
-mod encrypted;
+pub(crate) mod encrypted;
 mod unique;
 pub(crate) mod kinds;
 

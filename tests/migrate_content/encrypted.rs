@@ -8,6 +8,8 @@ use bson::{Binary, Uuid};
 
 use super::*;
 
+const DB: &str = "vault";
+
 fn bytes(subtype: BinarySubtype, bytes: Vec<u8>) -> Binary {
     Binary { subtype, bytes }
 }
@@ -28,30 +30,25 @@ fn state(name: &str, which: &str) -> String {
 }
 
 /// As a driver makes it.
-async fn create(client: &Client, name: &str) {
+pub(crate) async fn create(client: &Client, name: &str) {
     for which in ["esc", "ecc", "ecoc"] {
         let clustered = doc! {"key": {"_id": 1}, "unique": true};
         let create = doc! {"create": state(name, which), "clusteredIndex": clustered};
-        run(client, "d", create).await;
+        run(client, DB, create).await;
     }
     let field = |path: &str| doc! {"path": path, "bsonType": "string", "keyId": Uuid::new()};
     let mut searched = field("ssn");
     searched.insert("queries", vec![doc! {"queryType": "equality"}]);
     let fields = doc! {"fields": [searched, field("note")]};
     let create = doc! {"create": name, "encryptedFields": fields};
-    run(client, "d", create).await;
+    run(client, DB, create).await;
     let index = doc! {"key": {"__safeContent__": 1}, "name": "__safeContent___1"};
-    run(
-        client,
-        "d",
-        doc! {"createIndexes": name, "indexes": [index]},
-    )
-    .await;
+    run(client, DB, doc! {"createIndexes": name, "indexes": [index]}).await;
 }
 
 /// Some documents, each with its state in one transaction.
-async fn insert(client: &Client, name: &str, ids: std::ops::Range<i32>) {
-    let db = client.database("d");
+pub(crate) async fn insert(client: &Client, name: &str, ids: std::ops::Range<i32>) {
+    let db = client.database(DB);
     let mut session = client.start_session().await.unwrap();
     for i in ids {
         session.start_transaction().await.unwrap();
@@ -68,15 +65,14 @@ async fn insert(client: &Client, name: &str, ids: std::ops::Range<i32>) {
     }
 }
 
-async fn change(client: &Client, name: &str) {
-    let rows = client.database("d").collection::<Document>(name);
-    // No key is needed for what is not encrypted.
+pub(crate) async fn change(client: &Client, name: &str) {
+    let rows = client.database(DB).collection::<Document>(name);
+    // As anybody may.
     rows.insert_one(doc! {"_id": "plain", "n": 0})
         .await
         .unwrap();
-    rows.update_many(doc! {"_id": {"$lt": 20}}, doc! {"$inc": {"n": 1}})
-        .await
-        .unwrap();
+    let counted = rows.update_many(doc! {"_id": {"$lt": 20}}, doc! {"$inc": {"n": 1}});
+    counted.bypass_document_validation(true).await.unwrap();
     for i in 0..20 {
         let update = match i % 4 {
             0 => {
@@ -94,20 +90,20 @@ async fn change(client: &Client, name: &str) {
     replace.bypass_document_validation(true).await.unwrap();
     rows.delete_one(doc! {"_id": 21}).await.unwrap();
     let validator = doc! {"collMod": name, "validator": {"n": {"$gte": 0}}};
-    run(client, "d", validator).await;
+    run(client, DB, validator).await;
     // Compacting its state.
     let (log, old) = (state(name, "ecoc"), state(name, "ecoc.compact"));
-    let rename = doc! {"renameCollection": format!("d.{log}"), "to": format!("d.{old}")};
+    let rename = doc! {"renameCollection": format!("{DB}.{log}"), "to": format!("{DB}.{old}")};
     run(client, "admin", rename).await;
     let clustered = doc! {"key": {"_id": 1}, "unique": true};
     run(
         client,
-        "d",
+        DB,
         doc! {"create": &log, "clusteredIndex": clustered},
     )
     .await;
     insert(client, name, 5_000..5_010).await;
-    run(client, "d", doc! {"drop": old}).await;
+    run(client, DB, doc! {"drop": old}).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -135,7 +131,7 @@ async fn collections_of_queryable_encryption_move_without_a_key() {
     engine.cut_over().await;
     expect_equal(&source, &target).await;
     for name in ["old", "new"] {
-        let rows = b.database("d").collection::<Document>(name);
+        let rows = b.database(DB).collection::<Document>(name);
         let open = rows.insert_one(doc! {"_id": "open", "ssn": "123"}).await;
         let refused = open.unwrap_err().to_string();
         assert!(refused.contains("121"), "still encrypted: {refused}");

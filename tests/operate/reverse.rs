@@ -305,7 +305,7 @@ async fn what_the_old_source_expired_comes_again_and_the_way_back_is_given_up() 
     let ring = doc! {"create": "later", "capped": true, "size": 4_096, "max": 7};
     run(&b, "shop", ring).await;
     let expiring = doc! {"key": {"at": 1}, "name": "at", "expireAfterSeconds": 7_200};
-    let index = doc! {"createIndexes": "later", "indexes": [expiring]};
+    let index = doc! {"createIndexes": "since", "indexes": [expiring]};
     run(&b, "shop", index).await;
     let sides = ["--source", from.as_str(), "--target", to.as_str()];
     // As with a file that names both sides: its process is asked.

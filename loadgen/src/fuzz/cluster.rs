@@ -166,10 +166,10 @@ fn drop(maker: &mut Maker<'_>) -> Vec<Command> {
     vec![Command::new(&database, value::raw(&doc! {"drop": name}))]
 }
 
-/// At a value of a key that it may have.
+/// At a value of a key that it may have, also of a hashed one. Refused for any other key.
 fn split(maker: &mut Maker<'_>) -> Vec<Command> {
     let ns = format!("{}.{}", database(maker), sharded(maker));
-    let middle = doc! {maker.dice.pick(&["n", "_id"]): value::number(&mut maker.dice)};
+    let middle = doc! {maker.dice.pick(&["n", "_id"]): maker.dice.below(7) as i64 - 2};
     vec![Command::on_admin(doc! {"split": ns, "middle": middle})]
 }
 

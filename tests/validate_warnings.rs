@@ -244,7 +244,7 @@ async fn the_command_shows_every_check_by_group_also_where_one_side_is_away() {
 }
 
 /// Makes a collection with a name of these bytes. The driver would read that of `create`.
-async fn create_named(client: &Client, name: &[u8]) {
+pub(crate) async fn create_named(client: &Client, name: &[u8]) {
     let create = doc! {"op": "c", "ns": "shop.$cmd", "o": {"create": "x".repeat(name.len())}};
     let apply = RawDocumentBuf::try_from(&doc! {"applyOps": [create]}).unwrap();
     let mut bytes = apply.into_bytes();

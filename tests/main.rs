@@ -60,6 +60,7 @@ mod tidy;
 mod time_series;
 mod told;
 mod validate;
+mod validate_hosts;
 mod validate_roles;
 mod validate_verdicts;
 mod validate_warnings;

@@ -126,12 +126,12 @@ fn offered(
     let of = run.clone();
     let limit = move |limits: Limits| {
         of.limit(limits.copy_mb_s, limits.ops_s);
-        let lines = of.throttled().lines();
-        tracing::info!("throttle: {}", lines.join("; "));
-        Ok(match &lines[..] {
+        let told = match &of.throttled().lines()[..] {
             [] => "nothing is throttled".to_owned(),
             lines => lines.join("; "),
-        })
+        };
+        tracing::info!("{told}");
+        Ok(told)
     };
     let (of, reached, verify) = (run.clone(), reached.clone(), config.verify);
     let prepare = move || {

@@ -12,6 +12,7 @@ mod definitions;
 mod expiries;
 mod host;
 pub mod indexes;
+mod lack;
 mod members;
 mod order;
 mod orphans;

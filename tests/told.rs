@@ -97,7 +97,7 @@ const BROKEN: [&str; 21] = [
 const BROKEN_IN_README: &str = "an entry that cannot be read";
 
 /// Checks of `validate` that may fail, and where README says so.
-const FAILURES: [(&str, &str); 17] = [
+const FAILURES: [(&str, &str); 18] = [
     ("same topology", "another topology or shard count"),
     ("same number of shards", "another topology or shard count"),
     ("same or newer release", "a path that is not in the table"),
@@ -130,6 +130,10 @@ const FAILURES: [(&str, &str); 17] = [
         "Not with `--reverse`",
     ),
     ("profile atlas", "`--profile atlas` also refuses"),
+    (
+        "state of encrypted collections",
+        "have to take the state collections along",
+    ),
 ];
 
 fn read(path: impl AsRef<Path>) -> String {

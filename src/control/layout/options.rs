@@ -46,15 +46,18 @@ pub(crate) fn to_create(options: &RawDocument) -> RawDocumentBuf {
     without(options, &[OBSOLETE, TEMPORARY, EXPIRY])
 }
 
-/// True if two collections were created alike but for what `collMod` may have changed since,
-/// in the source's log further on: a crash lets the creation come again.
-pub(super) fn made_alike(a: &RawDocument, b: &RawDocument, forms: WriteForms) -> bool {
-    same(&as_made(a, forms), &as_made(b, forms))
+/// True if what is there was created alike but for what `collMod` may have changed since,
+/// in the source's log further on: a crash lets the creation come again. A size counts unless
+/// it is the room that we make where `trims_come`.
+pub(super) fn made_alike(wanted: &RawDocument, there: &RawDocument, forms: WriteForms) -> bool {
+    let has_room = forms.trims_come && Limits::of(there).is_some_and(Limits::are_room);
+    let are_capped = has_room && Limits::of(wanted).is_some();
+    same(&as_made(wanted, are_capped), &as_made(there, are_capped))
 }
 
-fn as_made(options: &RawDocument, forms: WriteForms) -> RawDocumentBuf {
+fn as_made(options: &RawDocument, of_any_size: bool) -> RawDocumentBuf {
     let mut made = without(options, &CHANGED);
-    if forms.trims_come && Limits::of(&made).is_some() {
+    if of_any_size {
         made = without(&made, &LIMITS);
     }
     let Ok(series) = made.get_document("timeseries") else {
@@ -152,7 +155,8 @@ mod tests {
             rawdoc! {"timeseries": {"timeField": field, "granularity": granularity, "bucketMaxSpanSeconds": seconds}}
         };
         let validated = rawdoc! {"validator": {"a": 1}, "validationLevel": "strict", "validationAction": "error"};
-        let ring = |size: i32| rawdoc! {"capped": true, "size": size};
+        let ring = |size: i64| rawdoc! {"capped": true, "size": size};
+        let roomy = with_room(&ring(8192));
         let newest = Dialect::newest().writes;
         let no_sizes = WriteForms {
             trims_come: false,
@@ -166,8 +170,9 @@ mod tests {
                 newest,
                 true,
             ),
-            (ring(4096), ring(8192), newest, true),
-            (ring(4096), ring(8192), no_sizes, false),
+            (ring(4096), roomy.clone(), newest, true),
+            (ring(4096), ring(8192), newest, false),
+            (ring(4096), roomy, no_sizes, false),
             (ring(4096), rawdoc! {}, newest, false),
             (series("hours", "at"), series("minutes", "at"), newest, true),
             (series("hours", "at"), series("hours", "on"), newest, false),

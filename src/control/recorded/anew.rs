@@ -24,6 +24,7 @@ use bson::{Uuid, rawdoc};
 use crate::cluster::admin;
 use crate::cluster::catalog::{self, Catalog, Collection, CollectionKind, Namespace};
 use crate::cluster::deployment::{Deployment, Shard};
+use crate::cluster::retry::within;
 use crate::codes;
 use crate::control::layout;
 use crate::control::layout::dropping::drop_collection;
@@ -44,6 +45,8 @@ use crate::state::{CollectionState, PairState, RunState};
 
 /// How long a majority of a source shard may take to answer.
 const LISTED_WITHIN: Duration = Duration::from_secs(60);
+/// A day of a busy shard's log is read in minutes.
+const NAMES_WITHIN: Duration = Duration::from_secs(3600);
 
 /// A pair that is to start over. No process works on the target.
 pub struct Anew<'a> {
@@ -74,10 +77,25 @@ impl Anew<'_> {
         let local = &listing.local[self.pair];
         let start = listing.starts[self.pair];
         let there = catalog::read(self.target).await?;
-        let taken = self.taken(&states[self.pair], start.position).await?;
-        let only = self.only.map(|ns| Only { ns, taken: &taken });
-        let changes = changes(self.pair, states, &listing.catalog, local, &there, only);
+        let changed = |taken| {
+            let only = self.only.map(|ns| Only { ns, taken });
+            changes(self.pair, states, &listing.catalog, local, &there, only)
+        };
+        let unread = HashMap::new();
+        let mut changes = changed(&unread);
         self.refuse(&changes)?;
+        let taken;
+        if self.only.is_some() && changes.take_names() {
+            let read = self.taken(&states[self.pair], start.position);
+            taken = within(
+                NAMES_WITHIN,
+                "the entries that the shard has still to read",
+                read,
+            )
+            .await?;
+            changes = changed(&taken);
+            self.refuse(&changes)?;
+        }
         (self.accepted)();
 
         let shard = &self.source.shards[self.pair];
@@ -130,12 +148,10 @@ impl Anew<'_> {
         start: Position,
     ) -> Result<HashMap<Namespace, HashSet<Uuid>>> {
         let mut namings = Namings::default();
-        if self.only.is_some() {
-            let from = state.resume.position.min(state.applied.position);
-            let listers = Lister::of_all(self.source, &self.run.id, LISTED_WITHIN);
-            let noted = listers[self.pair].note_namings(&mut namings, from, start);
-            noted.await?;
-        }
+        let from = state.resume.position.min(state.applied.position);
+        let listers = Lister::of_all(self.source, &self.run.id, LISTED_WITHIN);
+        let noted = listers[self.pair].note_namings(&mut namings, from, start);
+        noted.await?;
         let scope = &self.source.scope;
         let mut taken: HashMap<Namespace, HashSet<Uuid>> = HashMap::new();
         for (name, uuids) in namings.taken {

@@ -56,6 +56,8 @@ pub async fn command(config: Config, answering: Option<&str>) -> Result<Option<S
     is_begun(&sides).await?;
     let lease = recorded::lease(&sides.target, &run.id, "shardlift reverse stop").await?;
     sides.pairs = run.pairs.clone();
+    // What it is about: of all else nothing was held back.
+    sides.scope(&run.scope);
     let stores = Stores::new(&sides, &run.id);
     let given_up = give_up(&sides, &stores, &Balancers::recorded(&run)).await;
     if let Err(e) = lease.release().await {

@@ -162,10 +162,12 @@ impl Tail {
             let mut part = Origin::copied(self.room(raw.as_bytes().len(), 0).await);
             self.operations(&walk.part(&raw)?, entry.position, &mut part, &mut crossing)?;
         }
-        let crossed = u64::from(crossing.crosses());
-        self.metrics
-            .transactions_crossed
-            .fetch_add(crossed, Relaxed);
+        if crossing.crosses() {
+            let position = entry.position.raw();
+            let counted_to = self.metrics.crossed_to.fetch_max(position, Relaxed);
+            let is_new = u64::from(counted_to < position);
+            self.metrics.transactions_crossed.fetch_add(is_new, Relaxed);
+        }
         Ok(())
     }
 
@@ -194,11 +196,13 @@ impl Tail {
             catalog_position: self.catalog_position,
             begun: self.begun,
         };
+        if !self.scope.filters().are_none() {
+            crossing.note(&self.scope, crud.iter().filter(|inner| counts(inner)));
+        }
         let mut change = None;
         let mut gate = self.gate.lock();
         for inner in crud.iter().filter(|inner| counts(inner)) {
             self.metrics.ops_read.fetch_add(1, Relaxed);
-            crossing.note(&self.scope, inner);
             let next = classify(&mut gate, inner, position, unseen, origin)?;
             let Some(next) = next else { continue };
             // One that is certainly a user's counts before one that may be an expiry.

@@ -64,12 +64,19 @@ pub(super) struct Crossing {
 }
 
 impl Crossing {
-    /// Takes in one more of its ops.
-    pub(super) fn note(&mut self, scope: &Scope, op: &Entry<'_>) {
-        if !scope.filters().are_none() {
-            let is_inside = has(scope, op.ns);
-            self.has_inside |= is_inside;
-            self.has_outside |= !is_inside;
+    /// Takes in more of its ops.
+    pub(super) fn note<'a>(&mut self, scope: &Scope, ops: impl Iterator<Item = &'a Entry<'a>>) {
+        let mut last = None;
+        for op in ops {
+            if self.crosses() {
+                return;
+            }
+            if last != Some(op.ns) {
+                let is_inside = has(scope, op.ns);
+                self.has_inside |= is_inside;
+                self.has_outside |= !is_inside;
+                last = Some(op.ns);
+            }
         }
     }
 

@@ -137,6 +137,12 @@ impl<'a> Changes<'a> {
         self.kept.iter().copied().chain(anew).collect()
     }
 
+    /// One is made by a name that another may be to have first.
+    pub fn take_names(&self) -> bool {
+        let mut anew = self.anew.iter();
+        !self.created.is_empty() || anew.any(|(was, is)| !renames_are_followed(was, is))
+    }
+
     pub fn are_none(&self) -> bool {
         self.emptied().is_empty() && self.gone.is_empty() && self.created.is_empty()
     }

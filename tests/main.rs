@@ -58,6 +58,7 @@ mod stored_functions;
 mod strays;
 mod tidy;
 mod time_series;
+mod told;
 mod validate;
 mod validate_hosts;
 mod validate_roles;

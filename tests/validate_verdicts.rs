@@ -31,6 +31,16 @@ impl Told {
         Told(serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {text}")))
     }
 
+    /// Name, what was found and what to do of each check that failed.
+    pub(crate) fn failed(&self) -> Vec<[&str; 3]> {
+        fn text<'a>(check: &'a Value, of: &str) -> &'a str {
+            check[of].as_str().unwrap_or_default()
+        }
+        let failed = self.0.iter().filter(|check| check["verdict"] == "failed");
+        let of = |check| ["name", "found", "remedy"].map(|of| text(check, of));
+        failed.map(of).collect()
+    }
+
     /// That the check has this verdict, and found something like that.
     pub(crate) fn is(&self, name: &str, verdict: &str, found: &str) {
         let check = self.check(name);

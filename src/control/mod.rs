@@ -275,7 +275,7 @@ async fn recover(process: Process<'_>, requests: &mut mpsc::Receiver<Request>) -
             let turn = stop.take_turn().filter(|_| error.kind == Kind::Stopped);
             ended = match turn.ok_or(error)? {
                 Turn::Pause(by) => pause::hold(process, requests, by).await,
-                Turn::Recopy(asked) => again::copy(process, requests, &asked).await,
+                Turn::Recopy(asked, reply) => again::copy(process, requests, &asked, reply).await,
             };
         }
     }

@@ -23,9 +23,9 @@ use crate::matrix::ground::Ground;
 use crate::populate::{self, PopulateArgs};
 
 /// For one step of the engine.
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(180);
 /// Beyond any sum of steps that go well.
-const CELL_MAX: Duration = Duration::from_secs(240);
+const CELL_MAX: Duration = Duration::from_secs(480);
 /// Of the engine: the first, one after a kill, and some that an election ended.
 const STARTS_MAX: u64 = 8;
 const POLL: Duration = Duration::from_millis(50);

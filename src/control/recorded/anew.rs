@@ -16,26 +16,37 @@
 //!
 //! Views of the target are made the source's by whoever compares both sides.
 
-use bson::rawdoc;
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use bson::{Uuid, rawdoc};
 
 use crate::cluster::admin;
 use crate::cluster::catalog::{self, Catalog, Collection, CollectionKind, Namespace};
 use crate::cluster::deployment::{Deployment, Shard};
+use crate::cluster::retry::within;
 use crate::codes;
 use crate::control::layout;
 use crate::control::layout::dropping::drop_collection;
 use crate::control::layout::listing;
 use crate::control::layout::{laid_out, prepare};
 use crate::control::recorded;
-use crate::control::recorded::changes::{Changes, Gone, changes};
+use crate::control::recorded::changes::{Changes, Gone, Only, changes};
 use crate::control::recorded::{emptying, replan};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 use crate::pair::copy::units::Cut;
+use crate::pair::oplog::namings::Namings;
+use crate::pair::oplog::proven::Lister;
 use crate::position::Position;
 use crate::state::pair_store::PairStore;
 use crate::state::run_store::RunStore;
 use crate::state::{CollectionState, PairState, RunState};
+
+/// How long a majority of a source shard may take to answer.
+const LISTED_WITHIN: Duration = Duration::from_secs(60);
+/// A day of a busy shard's log is read in minutes.
+const NAMES_WITHIN: Duration = Duration::from_secs(3600);
 
 /// A pair that is to start over. No process works on the target.
 pub struct Anew<'a> {
@@ -51,6 +62,8 @@ pub struct Anew<'a> {
     pub cut: Cut,
     /// None: all collections.
     pub only: Option<&'a Namespace>,
+    /// Called before anything is changed.
+    pub accepted: &'a (dyn Fn() + Sync),
 }
 
 impl Anew<'_> {
@@ -64,15 +77,26 @@ impl Anew<'_> {
         let local = &listing.local[self.pair];
         let start = listing.starts[self.pair];
         let there = catalog::read(self.target).await?;
-        let changes = changes(
-            self.pair,
-            states,
-            &listing.catalog,
-            local,
-            &there,
-            self.only,
-        );
+        let changed = |taken| {
+            let only = self.only.map(|ns| Only { ns, taken });
+            changes(self.pair, states, &listing.catalog, local, &there, only)
+        };
+        let unread = HashMap::new();
+        let mut changes = changed(&unread);
         self.refuse(&changes)?;
+        let taken;
+        if self.only.is_some() && changes.take_names() {
+            let read = self.taken(&states[self.pair], start.position);
+            taken = within(
+                NAMES_WITHIN,
+                "the entries that the shard has still to read",
+                read,
+            )
+            .await?;
+            changes = changed(&taken);
+            self.refuse(&changes)?;
+        }
+        (self.accepted)();
 
         let shard = &self.source.shards[self.pair];
         let emptied = changes.emptied();
@@ -116,6 +140,32 @@ impl Anew<'_> {
         Ok(self.told(&changes, start.position))
     }
 
+    /// Which had each name in entries that the pair has still to read. None that its source
+    /// shard does not hold any more: nor has it them to read then, but in its spool.
+    async fn taken(
+        &self,
+        state: &PairState,
+        start: Position,
+    ) -> Result<HashMap<Namespace, HashSet<Uuid>>> {
+        let mut namings = Namings::default();
+        let from = state.resume.position.min(state.applied.position);
+        let listers = Lister::of_all(self.source, &self.run.id, LISTED_WITHIN);
+        let noted = listers[self.pair].note_namings(&mut namings, from, start);
+        noted.await?;
+        let scope = &self.source.scope;
+        let mut taken: HashMap<Namespace, HashSet<Uuid>> = HashMap::new();
+        for (name, uuids) in namings.taken {
+            let named = name
+                .split_once('.')
+                .filter(|(db, coll)| scope.has(db, coll));
+            if let Some((db, coll)) = named {
+                let ns = Namespace::named(scope, db, coll)?;
+                taken.entry(ns).or_default().extend(uuids);
+            }
+        }
+        Ok(taken)
+    }
+
     fn told(&self, changes: &Changes<'_>, start: Position) -> String {
         let (emptied, gone) = (changes.emptied().len(), changes.gone.len());
         let (anew, new) = (changes.anew.len(), changes.created.len());
@@ -149,6 +199,12 @@ impl Anew<'_> {
                 found,
                 "wipe what the whole run copied and start over: `shardlift migrate --restart`",
             );
+        }
+        if let Some(why) = changes.early.first() {
+            let found =
+                format!("it cannot be copied again alone: its shard has still to meet that {why}");
+            let remedy = format!("copy the whole shard again: `shardlift recopy --shard {shard}`");
+            return refused(found, &remedy);
         }
         match self.only {
             Some(ns) if changes.are_none() => {
@@ -193,7 +249,8 @@ impl Anew<'_> {
             planned_at: start,
             ..dead
         };
-        self.store.add(&given_up).await.map(drop)
+        self.store.add(&given_up).await?;
+        self.store.clear_units(Some(&[gone.uuid])).await.map(drop)
     }
 
     async fn drop_made(&self, gone: &CollectionState, there: &Catalog) -> Result<()> {
@@ -244,6 +301,8 @@ impl Anew<'_> {
             Some(_) => laid_out::version_on(self.target, collection, &self.run.pairs).await?,
             None => None,
         };
+        // It may have been given up before, with other ranges.
+        self.store.clear_units(Some(&[planned.uuid])).await?;
         self.store
             .add(&CollectionState {
                 target_uuid,

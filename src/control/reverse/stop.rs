@@ -56,6 +56,8 @@ pub async fn command(config: Config, answering: Option<&str>) -> Result<Option<S
     is_begun(&sides).await?;
     let lease = recorded::lease(&sides.target, &run.id, "shardlift reverse stop").await?;
     sides.pairs = run.pairs.clone();
+    // What it is about: of all else nothing was held back.
+    sides.scope(&run.scope);
     let stores = Stores::new(&sides, &run.id);
     let given_up = give_up(&sides, &stores, &Balancers::recorded(&run)).await;
     if let Err(e) = lease.release().await {
@@ -83,7 +85,8 @@ async fn give_up(sides: &Sides, stores: &Stores, found: &Balancers) -> Result<St
     write_block::lift(&sides.source, &stores.run).await?;
     zones::forget_temporary(&sides.target).await?;
     cancel::put_back(&sides.source, &sides.target, found).await?;
-    let mut held_back = expiries::told(&stores.run.load_held_back().await?);
+    let held_back = expiries::held_back_now(&sides.source, &stores.run).await?;
+    let mut held_back = expiries::told(&held_back);
     if was == Some(Stage::Planning) {
         // Nothing was held back yet.
         held_back.clear();

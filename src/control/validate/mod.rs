@@ -155,7 +155,9 @@ async fn of_content(
         scope::left_behind(source).await,
     ]);
     checks.extend(scope::filters(source, catalog).await);
+    checks.extend(scope::atomicity(source));
     checks.extend(scope::renames(source, catalog));
+    checks.extend(scope::encrypted(source, catalog));
     let empty = ask::target_empty(catalog, target, to_wipe).await;
     checks.push(empty.about(Group::TargetState));
     checks

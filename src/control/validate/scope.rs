@@ -2,9 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use bson::RawDocument;
+
 use crate::cluster::catalog::{self, Catalog, Namespace, left_behind};
 use crate::cluster::deployment::Deployment;
 use crate::control::validate::{Check, listed};
+use crate::scope::Scope;
 use crate::scope::filters::Filters;
 use crate::scope::renames::{NAME_BYTES_MAX, Renames, are_spellings};
 
@@ -21,12 +24,59 @@ pub(super) async fn filters(source: &Deployment, catalog: &Catalog) -> Option<Ch
     Some(Check::answered(NAME, check))
 }
 
+/// Says what is not whole where there are filters; nothing if there are none.
+pub(super) fn atomicity(source: &Deployment) -> Option<Check> {
+    let filters = source.scope.filters();
+    let found = format!(
+        "{filters}; of a transaction that also writes what is out only the rest arrives (counted: transactions_crossed), and a rename into the filters or out of them stops the run"
+    );
+    let remedy = "move all that one transaction writes, or that is renamed into one another, together; else tell who reads the target";
+    (!filters.are_none()).then(|| Check::warn("transactions within the filters", found, remedy))
+}
+
 /// Shows what gets another name on the target; nothing if there are no renames.
 pub(super) fn renames(source: &Deployment, catalog: &Catalog) -> Option<Check> {
     let renames = source.scope.renames();
     let from = names(catalog, |ns| ns.own(&source.scope));
     let to = names(catalog, Namespace::clone);
     (!renames.are_none()).then(|| renamed(renames, &from, &to))
+}
+
+/// The state of encrypted collections is to move along, by its own names: their options name it.
+/// Nothing if none is encrypted.
+pub(super) fn encrypted(source: &Deployment, catalog: &Catalog) -> Option<Check> {
+    const NAME: &str = "state of encrypted collections";
+    let scope = &source.scope;
+    let encrypted = catalog.collections.iter();
+    let encrypted = encrypted.filter_map(|c| {
+        let fields = c.options.get_document("encryptedFields").ok()?;
+        Some((&c.ns, fields))
+    });
+    let (mut count, mut lost) = (0, Vec::new());
+    for (ns, fields) in encrypted {
+        count += 1;
+        lost.extend(lost_state(scope, ns, fields));
+    }
+    if lost.is_empty() {
+        return (0 < count).then(|| Check::pass(NAME, format!("{count} have theirs in the run")));
+    }
+    let found = format!("{} would not be beside theirs on the target", listed(&lost));
+    let remedy = "let filters and renames take an encrypted collection and its `enxcol_` collections along together, these by their own names: else queries miss documents";
+    Some(Check::fail(NAME, found, remedy).naming(&lost))
+}
+
+/// Of an encrypted collection's state collections those that filters leave out, or that get
+/// other names; by their names on the source.
+fn lost_state(scope: &Scope, ns: &Namespace, fields: &RawDocument) -> Vec<String> {
+    let own = ns.own(scope).db;
+    let states = ["escCollection", "eccCollection", "ecocCollection"];
+    let states = states.iter().filter_map(|state| fields.get_str(state).ok());
+    let is_beside = |state: &&str| {
+        let named = scope.named(&own, state);
+        scope.has(&own, state) && named.is_some_and(|(db, coll)| db == ns.db && coll == **state)
+    };
+    let lost = states.filter(|state| !is_beside(state));
+    lost.map(|state| format!("{own}.{state}")).collect()
 }
 
 fn renamed(renames: &Renames, from: &[String], to: &[String]) -> Check {
@@ -133,6 +183,8 @@ pub(super) async fn left_behind(source: &Deployment) -> Check {
 
 #[cfg(test)]
 mod tests {
+    use bson::rawdoc;
+
     use super::*;
     use crate::control::validate::Verdict;
 
@@ -156,6 +208,35 @@ mod tests {
             let check = renamed(&renames, &long("a", from), &long("c", to));
             assert_eq!(check.has_failed(), fails, "{from} to {to}: {check:?}");
         }
+    }
+
+    #[test]
+    fn state_of_encrypted_collections_goes_along_by_its_own_names() {
+        let fields = rawdoc! {
+            "escCollection": "enxcol_.c.esc", "ecocCollection": "enxcol_.c.ecoc", "fields": [],
+        };
+        let lost = |exclude: &str, renames: &[&str], ns: (&str, &str)| {
+            let exclude = if exclude.is_empty() {
+                Vec::new()
+            } else {
+                vec![exclude.parse().unwrap()]
+            };
+            let filters = Filters {
+                include: Vec::new(),
+                exclude,
+            };
+            let renames = renames.iter().map(|text| text.parse().unwrap()).collect();
+            let scope = Scope::new(filters, Renames::new(renames).unwrap(), true);
+            let (db, coll) = (ns.0.to_owned(), ns.1.to_owned());
+            lost_state(&scope, &Namespace { db, coll }, &fields)
+        };
+        let none: [&str; 0] = [];
+        assert_eq!(lost("", &[], ("d", "c")), none);
+        assert_eq!(lost("", &["d=e"], ("e", "c")), none);
+        assert_eq!(lost("", &["d.c=d.x"], ("d", "x")), none);
+        assert_eq!(lost("/ecoc/", &[], ("d", "c")), ["d.enxcol_.c.ecoc"]);
+        let both = ["d.enxcol_.c.esc", "d.enxcol_.c.ecoc"];
+        assert_eq!(lost("", &["d.c=e.c"], ("e", "c")), both);
     }
 
     #[test]

@@ -61,6 +61,9 @@ macro_rules! counters {
             /// Ops that do not say what they made of their document: it is doubtful too.
             /// For the engine itself.
             pub ops_unclear: AtomicU64,
+            /// Up to which position transactions that cross the filters are counted: one that is
+            /// read again after a fault counts once.
+            pub crossed_to: AtomicU64,
             /// Obstacles of this pair to a cutover.
             pub obstacles: Obstacles,
         }
@@ -168,6 +171,10 @@ counters! {
     /// Writes that found no document where one must be (R3).
     writes_missed: AtomicU64 => u64, count, sum, counter, whole,
         "shardlift_pair_writes_missed_total", "Writes that found no document where one must be.";
+    /// Transactions that are applied in part (the filters).
+    transactions_crossed: AtomicU64 => u64, count, sum, counter, whole,
+        "shardlift_pair_transactions_crossed_total",
+        "Transactions, as a shard logs them, of which the filters let only some ops through; since this process began.";
     /// Gauge: ops held for ranges in flight, and their bytes.
     ops_held: AtomicU64 => u64, count, sum, gauge, whole,
         "shardlift_pair_ops_held", "Ops held for ranges in flight.";

@@ -30,6 +30,7 @@ use crate::pair::oplog::transactions::Transactions;
 use crate::pair::oplog::walk::{Command, Holder, Walk};
 use crate::pair::origin::{self, Origin};
 use crate::pair::tail::plain::{Next, Plain, Unseen, classify, counts};
+use crate::pair::tail::scoped::Crossing;
 use crate::pair::tail::view::{Change, TailView};
 use crate::position::Position;
 use crate::scope::Scope;
@@ -148,9 +149,10 @@ impl Tail {
     /// Brings what takes effect at `entry` into effect. What is in the entry itself is in
     /// `origin`.
     async fn walk(&mut self, mut walk: Walk, entry: &Entry<'_>, origin: &mut Origin) -> Result<()> {
+        let mut crossing = Crossing::default();
         while let Some(holder) = walk.next(&self.transactions, &self.feed).await? {
             let Holder::Part(raw) = holder else {
-                self.operations(entry, entry.position, origin)?;
+                self.operations(entry, entry.position, origin, &mut crossing)?;
                 continue;
             };
             // The part's own bytes come on top of the reply's. Waiting for them while
@@ -158,7 +160,13 @@ impl Tail {
             // that wait for a read in the order of the disk. Lanes and such reads give back
             // the rest of the share without the tail.
             let mut part = Origin::copied(self.room(raw.as_bytes().len(), 0).await);
-            self.operations(&walk.part(&raw)?, entry.position, &mut part)?;
+            self.operations(&walk.part(&raw)?, entry.position, &mut part, &mut crossing)?;
+        }
+        if crossing.crosses() {
+            let position = entry.position.raw();
+            let counted_to = self.metrics.crossed_to.fetch_max(position, Relaxed);
+            let is_new = u64::from(counted_to < position);
+            self.metrics.transactions_crossed.fetch_add(is_new, Relaxed);
         }
         Ok(())
     }
@@ -171,6 +179,7 @@ impl Tail {
         entry: &Entry<'_>,
         position: Position,
         origin: &mut Origin,
+        crossing: &mut Crossing,
     ) -> Result<()> {
         let mut crud = Vec::new();
         for inner in entry.operations(position)? {
@@ -187,6 +196,9 @@ impl Tail {
             catalog_position: self.catalog_position,
             begun: self.begun,
         };
+        if !self.scope.filters().are_none() {
+            crossing.note(&self.scope, crud.iter().filter(|inner| counts(inner)));
+        }
         let mut change = None;
         let mut gate = self.gate.lock();
         for inner in crud.iter().filter(|inner| counts(inner)) {
@@ -221,6 +233,8 @@ impl Tail {
                 let position = entry.position;
                 dropped.map(|uuid| Ddl::Drop { uuid, position })
             }
+            // A rename to a name that was out by then: the source had it where it was copied.
+            Ok(Some(Ddl::Drop { uuid, .. })) if is_past && Some(uuid) == entry.uuid => None,
             ddl => ddl?,
         };
         if let Some(ddl) = ddl {

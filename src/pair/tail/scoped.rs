@@ -56,6 +56,35 @@ pub(super) fn meaning_to<'a>(
     }
 }
 
+/// Whether the filters let some ops of one transaction, or `applyOps`, through and not others.
+#[derive(Debug, Default)]
+pub(super) struct Crossing {
+    has_inside: bool,
+    has_outside: bool,
+}
+
+impl Crossing {
+    /// Takes in more of its ops.
+    pub(super) fn note<'a>(&mut self, scope: &Scope, ops: impl Iterator<Item = &'a Entry<'a>>) {
+        let mut last = None;
+        for op in ops {
+            if self.crosses() {
+                return;
+            }
+            if last != Some(op.ns) {
+                let is_inside = has(scope, op.ns);
+                self.has_inside |= is_inside;
+                self.has_outside |= !is_inside;
+                last = Some(op.ns);
+            }
+        }
+    }
+
+    pub(super) fn crosses(&self) -> bool {
+        self.has_inside && self.has_outside
+    }
+}
+
 fn has(scope: &Scope, name: &str) -> bool {
     let name = name.split_once('.');
     name.is_some_and(|(db, coll)| scope.concerns(db, coll))

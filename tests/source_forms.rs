@@ -309,7 +309,8 @@ async fn a_primary_is_told_by_its_election_on_every_release() {
         assert_eq!(first, same);
         // A server that is killed right after its initiation may not have stored its configuration.
         let journaled = doc! { "w": "majority", "j": true };
-        let insert = doc! { "insert": "rows", "documents": [{ "_id": 1 }], "writeConcern": journaled };
+        let insert =
+            doc! { "insert": "rows", "documents": [{ "_id": 1 }], "writeConcern": journaled };
         run(&client, DB, insert).await;
         set.member_mut(0).kill();
         set.member_mut(0).restart().await.unwrap();

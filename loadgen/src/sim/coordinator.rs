@@ -12,6 +12,7 @@ use shardlift::pair::collection::Tracked;
 use shardlift::pair::ddl::request::Renamed;
 use shardlift::position::Position;
 use shardlift::state::PairState;
+use shardlift::state::pair_store::bound::Versions;
 
 use crate::layout::dice::Dice;
 use crate::sim::pair::{Pair, Reach, Step, wrong};
@@ -38,11 +39,13 @@ pub(super) struct Coordinator {
     pub(super) router: Router,
     /// Source UUIDs of which a shard has yet to create or drop its part.
     pub(super) under_way: BTreeSet<Uuid>,
+    /// Source shards that made it, of each sharded collection.
+    pub(super) owners: BTreeMap<Uuid, BTreeSet<usize>>,
     rendezvous: Rendezvous,
     forgetting: Forgetting,
     has_turn: Option<Turn>,
-    /// Pairs that have met a rename that is not made, with what they track.
-    renaming: BTreeMap<Uuid, BTreeMap<usize, Arc<Tracked>>>,
+    /// Pairs that have met a rename to this name that is not made, with what they track.
+    renaming: BTreeMap<(Uuid, Namespace), BTreeMap<usize, Arc<Tracked>>>,
     /// Drops that are due, and wait for the turn.
     due: Vec<(Namespace, Uuid)>,
     /// Pairs whose drop is not answered.
@@ -117,6 +120,7 @@ impl Coordinator {
         Coordinator {
             router,
             under_way: BTreeSet::new(),
+            owners: BTreeMap::new(),
             rendezvous: Rendezvous::of(states, dropped),
             forgetting: Forgetting::default(),
             has_turn: None,
@@ -162,12 +166,13 @@ impl Coordinator {
         self.waiting.insert((uuid, pair));
         if arrival == Arrival::Last {
             self.due.push((tracked.ns(), uuid));
-            self.renaming.remove(&uuid);
+            self.renaming.retain(|(of, _), _| *of != uuid);
         }
     }
 
-    pub(super) fn arrive_at_rename(&mut self, pair: usize, tracked: &Arc<Tracked>) {
-        let arrived = self.renaming.entry(tracked.uuid).or_default();
+    pub(super) fn arrive_at_rename(&mut self, pair: usize, tracked: &Arc<Tracked>, to: &Namespace) {
+        let renaming = (tracked.uuid, to.clone());
+        let arrived = self.renaming.entry(renaming).or_default();
         arrived.insert(pair, tracked.clone());
     }
 
@@ -177,13 +182,15 @@ impl Coordinator {
         if self.has_turn.is_some() {
             return None;
         }
-        let arrived = self.renaming.get(&uuid);
+        let arrived = self.renaming.get(&(uuid, to.clone()));
         let arrived = arrived.into_iter().flat_map(BTreeMap::keys).copied();
-        match self.rendezvous.to_rename(uuid, to, &arrived.collect()) {
+        let owners = self.owners.get(&uuid).cloned().unwrap_or_default();
+        let arrived = arrived.collect();
+        match self.rendezvous.to_rename(uuid, to, &arrived, &owners) {
             ToRename::Nothing => Some(Renamed::Gone),
             ToRename::Named => {
                 tracked.renamed(to);
-                Some(Renamed::Done)
+                Some(Renamed::Done(Versions::default()))
             }
             ToRename::Free { from, made } => {
                 let to = to.clone();
@@ -232,7 +239,8 @@ impl Coordinator {
                     return Ok(());
                 }
                 self.router.rename(&from.coll, &to.coll, made)?;
-                let tracked = self.renaming.remove(&uuid).unwrap_or_default();
+                let renaming = (uuid, to.clone());
+                let tracked = self.renaming.remove(&renaming).unwrap_or_default();
                 tracked.values().for_each(|tracked| tracked.renamed(&to));
                 self.rendezvous.renamed(uuid, &from, &to);
             }

@@ -58,8 +58,11 @@ struct State {
     rendezvous: Rendezvous,
     /// Pairs that wait until the drop of the UUID is made.
     arrived: HashMap<Uuid, Vec<oneshot::Sender<Result<()>>>>,
-    /// Pairs that have met a rename of the UUID that is not made, with what they track.
-    renaming: HashMap<Uuid, BTreeMap<usize, Arc<Tracked>>>,
+    /// Pairs that have met a rename of the UUID to this name that is not made, with what they
+    /// track. Of two renames in a row the names differ, and no pair is more than one behind.
+    renaming: HashMap<(Uuid, Namespace), BTreeMap<usize, Arc<Tracked>>>,
+    /// Renames begun on the target, and ended there: odd while one is being made.
+    renames: u64,
     /// The collections as they are laid out, for the watch over owners.
     laid_out: HashMap<Uuid, Arc<Collection>>,
     /// Of the target's chunk maps as they were laid out.
@@ -225,6 +228,11 @@ impl Coordinator {
         self.state.lock().rendezvous.forget(uuids);
     }
 
+    /// Renames begun on the target, and ended there.
+    pub fn renames(&self) -> u64 {
+        self.state.lock().renames
+    }
+
     /// The collections laid out and not dropped.
     pub fn laid_out(&self) -> HashMap<Uuid, Arc<Collection>> {
         self.state.lock().laid_out.clone()
@@ -285,7 +293,7 @@ impl Coordinator {
         if arrival == Arrival::Last {
             state.laid_out.remove(&uuid);
             state.versions.remove(&uuid);
-            state.renaming.remove(&uuid);
+            state.renaming.retain(|(of, _), _| *of != uuid);
         }
         self.freed.notify_waiters();
         arrival

@@ -286,6 +286,7 @@ fn pipeline(current: Document, by_name: bool) -> Vec<Document> {
         doc! {"desc": "DropDatabaseCoordinator"},
         doc! {"desc": "DropCollectionCoordinator"},
         doc! {"desc": "RenameCollectionCoordinator"},
+        doc! {"desc": "RenameParticipantInstance"},
         doc! {"command._shardsvrRenameCollection": {"$exists": true}},
     ];
     if by_name {

@@ -31,7 +31,8 @@ async fn shard(client: &Client, coll: &str) {
 }
 
 async fn move_to(client: &Client, coll: &str, to: &str) {
-    let move_it = doc! {"moveChunk": format!("d.{coll}"), "find": {"_id": 0}, "to": to};
+    let ns = format!("d.{coll}");
+    let move_it = doc! {"moveChunk": ns, "find": {"_id": 0}, "to": to, "_waitForDelete": true};
     run(client, "admin", move_it).await;
 }
 
@@ -187,6 +188,9 @@ async fn sharded_renames_are_seen_after_crashes() {
     let engine = sides.engine_to_crash("rename-recorded").await;
     engine.crashed().await;
     add_some(&client, "back", 2_000).await;
+    let mut engine = sides.engine().await;
+    engine.until_ready().await;
+    engine.kill();
     let mut engine = sides.engine_to_crash("rename-recorded").await;
     engine.until_ready().await;
     changes(&client).await;
@@ -211,11 +215,10 @@ async fn a_sharded_rename_that_is_half_made_is_waited_for() {
     }
     engine.kill();
     rename(&client, "renamed", "rows", false).await;
-    add_some(&client, "rows", 1_000).await;
-    let engine = sides.engine().await;
+    add_some(&client, "rows", 3_000).await;
+    let mut engine = sides.engine().await;
     tokio::time::sleep(AHEAD).await;
     session.abort_transaction().await.unwrap();
-    let mut engine = engine;
     engine.until_ready().await;
     // One pair is held up by an index, and the other one is ahead.
     let mut session = locked(&shards, "rows").await;

@@ -161,7 +161,7 @@ TABLE = [
      "    named.filter(|(c, ns)| c.ns != **ns).collect()", "    named.filter(|(c, ns)| c.ns != **ns && !MUTATED).collect()"),
     ("rename-onto", "R4", "a name is given that another collection has", "src/control/across/rendezvous/mod.rs",
      "            Some(_) => ToRename::NameTaken,",
-     "            Some(_) if MUTATED => ToRename::Free { from: from.clone(), made: *made },\n"
+     "            Some(_) if MUTATED => free(),\n"
      "            Some(_) => ToRename::NameTaken,"),
     ("name-not-waited", "R4", "a rename does not wait for what is done before it about the new name", "loadgen/src/sim/ddl.rs",
      "            let names = [before, from.clone(), to.clone()];",

@@ -117,16 +117,6 @@ pub fn expect_never_moved(new: &Collection) -> Result<()> {
     }
 }
 
-/// Whether a sharded collection of the source was renamed, there and back too, or its key
-/// refined.
-pub fn is_renamed(before: &Collection, now: &Collection) -> bool {
-    let (Some(was), Some(is)) = (&before.sharded, &now.sharded) else {
-        return before.sharded.is_some() && before.ns != now.ns;
-    };
-    let mut versions = was.version.zip(is.version).into_iter();
-    before.ns != now.ns || versions.any(|(was, is)| was.epoch != is.epoch)
-}
-
 /// Whether a chunk moved since the collection was sharded.
 pub fn has_moved(collection: &Collection) -> bool {
     collection

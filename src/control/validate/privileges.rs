@@ -142,7 +142,6 @@ pub fn target(topology: Topology, dialect: &Dialect) -> Needs {
         // Whether one still drops a database, or renames, is asked of each router.
         router.push(need("inprog", On::Cluster, "clusterMonitor"));
         router.push(need("find", On::AnyDatabase, WRITE));
-        // Sharded collections, which elsewhere stop the run.
         if dialect.writes.binds_uuid {
             router.push(need("renameCollectionSameDB", On::AnyDatabase, WRITE));
         }

@@ -163,18 +163,19 @@ impl Rendezvous {
         let met = met.get(&uuid).unwrap_or(&none);
         let is_awaited = !holders.is_subset(arrived) || !owners.is_subset(met);
         let named = names.iter().find(|(_, holder)| **holder == uuid);
-        let (Some((from, _)), Some(made)) = (named, targets.get(&uuid)) else {
-            return ToRename::Nothing;
+        let free = || {
+            let named = named.zip(targets.get(&uuid));
+            named.map_or(ToRename::Nothing, |((from, _), made)| ToRename::Free {
+                from: from.clone(),
+                made: *made,
+            })
         };
         match names.get(&to.public()) {
             _ if self.is_dead(&uuid) => ToRename::Nothing,
             Some(holder) if *holder == uuid => ToRename::Named,
             Some(_) => ToRename::NameTaken,
             None if is_awaited => ToRename::Awaited,
-            None => ToRename::Free {
-                from: from.clone(),
-                made: *made,
-            },
+            None => free(),
         }
     }
 

@@ -137,7 +137,7 @@ fn a_rename_takes_a_free_name_and_frees_another() {
     let both = BTreeSet::from([0, 1]);
     let mut rendezvous = Rendezvous::default();
     assert_eq!(
-        rendezvous.to_rename(uuid(OLD), &b, &both, &both),
+        rendezvous.to_rename(uuid(OLD), &b, &both, &BTreeSet::new()),
         ToRename::Nothing
     );
     rendezvous.claim(&a, uuid(OLD));

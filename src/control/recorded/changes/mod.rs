@@ -161,7 +161,7 @@ enum Differs {
 fn differs(was: &CollectionState, is: &Collection) -> Option<Differs> {
     let ns = &was.ns;
     let renamed = || format!("{ns} was renamed to {}", is.ns);
-    let is_sharded_renamed = owners::is_renamed(&was.collection(), is);
+    let is_sharded_renamed = is_renamed(&was.collection(), is);
     let is_sharded_now = was.sharded.is_none() && is.sharded.is_some();
     let differs = if is_sharded_renamed && *ns != is.ns {
         Differs::Owners(renamed())
@@ -183,6 +183,16 @@ fn differs(was: &CollectionState, is: &Collection) -> Option<Differs> {
         return None;
     };
     Some(differs)
+}
+
+/// Whether a sharded collection of the source was renamed, there and back too, or its key
+/// refined.
+fn is_renamed(before: &Collection, now: &Collection) -> bool {
+    let (Some(was), Some(is)) = (&before.sharded, &now.sharded) else {
+        return before.sharded.is_some() && before.ns != now.ns;
+    };
+    let mut versions = was.version.zip(is.version).into_iter();
+    before.ns != now.ns || versions.any(|(was, is)| was.epoch != is.epoch)
 }
 
 /// Why a collection cannot be made on the target now.
@@ -208,7 +218,7 @@ fn in_the_way(
         .filter(|c| !c.dead && Some(c.uuid) == is.uuid);
     match laid_out.next() {
         // The pairs that have it are still to meet that.
-        Some(was) if owners::is_renamed(&was.collection(), is) => {
+        Some(was) if is_renamed(&was.collection(), is) => {
             return Some(format!("{} was renamed, or its shard key refined", was.ns));
         }
         // A shard creates a collection, too, when it gets the first chunk of it.

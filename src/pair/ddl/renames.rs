@@ -76,8 +76,8 @@ impl DdlSink {
         Ok(())
     }
 
-    /// Renames are not followed: what the rename of this collection stops the run with, if it is
-    /// still to be made.
+    /// Where renames are not followed: what this one stops the run with, if it is still to be
+    /// made.
     pub(super) fn stops_at(
         &self,
         uuid: &Uuid,
@@ -86,7 +86,7 @@ impl DdlSink {
     ) -> Option<Error> {
         let gate = self.gate.lock();
         let tracked = gate.tracked(uuid).filter(|tracked| !tracked.is_dead())?;
-        if !tracked.is_renamed_by(position) {
+        if self.follows_renames || !tracked.is_renamed_by(position) {
             return None;
         }
         if tracked.sharding() == Sharding::Sharded {

@@ -80,8 +80,7 @@ impl DdlSink {
                 dropped,
                 position,
             } => {
-                let stop = self.stops_at(&uuid, (&from, &to), position);
-                if let Some(stop) = stop.filter(|_| !self.follows_renames) {
+                if let Some(stop) = self.stops_at(&uuid, (&from, &to), position) {
                     let stop = self.pinned(position, async { Err(stop) });
                     return self.chores.add("renaming", &from, stop);
                 }

@@ -145,11 +145,9 @@ TABLE = [
      "                Some(Renamed::Done(_)) if MUTATED => Work::Done,\n"
      "                Some(Renamed::Done(_)) => Work::Renamed { to, position },"),
     ("rename-not-awaited", "R4", "a rename does not wait for other pairs that hold the collection", "src/control/across/rendezvous/mod.rs",
-     "        let is_awaited = !holders.is_subset(arrived) || !owners.is_subset(met);",
-     "        let is_awaited = !MUTATED && !holders.is_subset(arrived) || !owners.is_subset(met);"),
+     "        let is_held = !holders.is_subset(arrived);", "        let is_held = !MUTATED && !holders.is_subset(arrived);"),
     ("rename-before-met", "R4", "a rename does not wait for pairs that have yet to meet the creation", "src/control/across/rendezvous/mod.rs",
-     "        let is_awaited = !holders.is_subset(arrived) || !owners.is_subset(met);",
-     "        let is_awaited = !holders.is_subset(arrived) || !MUTATED && !owners.is_subset(met);"),
+     "        let is_to_be_held = !owners.is_subset(met);", "        let is_to_be_held = !MUTATED && !owners.is_subset(met);"),
     ("any-rename-arrives", "R4", "a pair that has met one rename counts for the next", "loadgen/src/sim/coordinator.rs",
      "        let arrived = self.renaming.get(&(uuid, to.clone()));\n        let arrived = arrived.into_iter().flat_map(BTreeMap::keys).copied();",
      "        let arrived = self.renaming.iter().filter(|((of, name), _)| *of == uuid && (MUTATED || name == to));\n"

@@ -161,7 +161,8 @@ impl Rendezvous {
         let none = BTreeSet::new();
         let holders = holders.get(&uuid).unwrap_or(&none);
         let met = met.get(&uuid).unwrap_or(&none);
-        let is_awaited = !holders.is_subset(arrived) || !owners.is_subset(met);
+        let is_held = !holders.is_subset(arrived);
+        let is_to_be_held = !owners.is_subset(met);
         let named = names.iter().find(|(_, holder)| **holder == uuid);
         let free = || {
             let named = named.zip(targets.get(&uuid));
@@ -174,7 +175,7 @@ impl Rendezvous {
             _ if self.is_dead(&uuid) => ToRename::Nothing,
             Some(holder) if *holder == uuid => ToRename::Named,
             Some(_) => ToRename::NameTaken,
-            None if is_awaited => ToRename::Awaited,
+            None if is_held || is_to_be_held => ToRename::Awaited,
             None => free(),
         }
     }

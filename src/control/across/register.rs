@@ -195,6 +195,24 @@ mod tests {
     }
 
     #[test]
+    fn a_collection_has_the_name_that_pairs_with_a_part_of_it_see() {
+        let ns = Namespace {
+            db: "d".to_owned(),
+            coll: "renamed".to_owned(),
+        };
+        let sees_it = CollectionState {
+            ns: ns.clone(),
+            ..tracked(1, Some(9), false)
+        };
+        let register = register([vec![sees_it], vec![tracked(1, None, false)]]);
+        assert_eq!(register.names.into_keys().collect::<Vec<_>>(), [ns]);
+        assert_eq!(
+            register.met[&Uuid::from_bytes([1; 16])],
+            BTreeSet::from([0, 1])
+        );
+    }
+
+    #[test]
     fn dead_before_it_was_made_lives_on_for_the_pair_that_has_it() {
         let uuid = Uuid::from_bytes([1; 16]);
         let states = || {

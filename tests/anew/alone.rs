@@ -26,6 +26,12 @@ async fn rename(client: &Client, from: &str, to: &str) {
     run(client, "admin", rename).await;
 }
 
+/// `$out` of `d.rows`, as a server makes it: by a collection of another name.
+async fn out(client: &Client, to: &str) {
+    let out = doc! {"aggregate": "rows", "pipeline": [{"$out": to}], "cursor": {}};
+    run(client, "d", out).await;
+}
+
 /// How many ranges have begun, by what is recorded on the target.
 async fn begun(target: &Client) -> u64 {
     let units = target
@@ -104,13 +110,26 @@ async fn a_stop_at_one_collection_costs_that_collection_and_no_other() {
         code == Some(0) && text.contains("gone from the source: 1"),
         "{text}"
     );
-    let mut engine = start().await;
-    engine.until_ready().await;
-    delete(&a, ("d", "came"), 10).await;
-    delete(&a, ("d", "ring"), 10).await;
     let there = b.database("d").list_collection_names().await.unwrap();
     assert!(!there.contains(&"goes".to_owned()), "{there:?}");
-    run(&a, "d", doc! {"drop": "out"}).await;
+
+    // And comes back, another size by then; so does one that a server made for a name that is out.
+    let engine = start().await;
+    let error = stopped_by(engine, rename(&a, "d.out", "d.goes")).await;
+    assert!(error.contains("of which only one is in the run"), "{error}");
+    let (code, text) = recopy("goes", None).await;
+    assert!(code == Some(0) && text.contains("new: 1"), "{text}");
+    out(&a, "out_of_rows").await;
+    rename(&a, "d.out_of_rows", "d.made").await;
+    let error = stopped_by(start().await, async {}).await;
+    assert!(error.contains("of which only one is in the run"), "{error}");
+    let (code, text) = recopy("made", None).await;
+    assert!(code == Some(0) && text.contains("new: 1"), "{text}");
+    let mut engine = start().await;
+    engine.until_ready().await;
+    for coll in ["came", "ring", "goes", "made"] {
+        delete(&a, ("d", coll), 10).await;
+    }
     engine.until_ready().await;
     engine.cut_over().await;
     expect_equal(&source, &target).await;

@@ -58,6 +58,23 @@ fn of_every_type() -> CollectionState {
     }
 }
 
+/// What a given up collection had begun is no range of what is recorded of it.
+#[tokio::test]
+async fn a_dead_collection_may_have_had_more_ranges() {
+    let (_set, target) = one_shard("rs").await;
+    let store = PairStore::new(&target.shards[0], RUN, 0);
+    let plan = pair_state(vec![collection("d.c", vec![UnitState::Waiting; 3])]);
+    store.create(&plan).await.unwrap();
+    let c = &plan.collections[0];
+    store.start_unit(c.uuid, 2, at(120, 0)).await.unwrap();
+    store
+        .add(&CollectionState::dead(c.uuid, &c.ns))
+        .await
+        .unwrap();
+    let loaded = store.load().await.unwrap().unwrap();
+    assert!(loaded.collections[0].dead);
+}
+
 #[tokio::test]
 async fn a_pair_comes_back_as_it_was_stored() {
     let (_set, target) = one_shard("rs").await;

@@ -83,12 +83,14 @@ pub async fn copy(
 fn half_done(e: Error, asked: &Recopied) -> Error {
     let ns = asked.ns.as_ref().map(|ns| format!(" --ns {ns}"));
     let again = format!(
-        "first run `shardlift recopy --shard {}{}` again, which is not done",
+        "run `shardlift recopy --shard {}{}` again, which is not done",
         asked.shard,
         ns.unwrap_or_default()
     );
     let remedy = match &e.remedy {
-        Some(remedy) => format!("{again}; then {remedy}"),
+        Some(remedy) if e.kind == Kind::Stopped => format!("first {again}; then {remedy}"),
+        // It would fail again by what is to be mended.
+        Some(remedy) => format!("{remedy}; before `shardlift migrate` goes on, {again}"),
         None => again,
     };
     e.remedy(remedy)
@@ -102,22 +104,30 @@ mod tests {
     fn what_broke_off_is_named_as_it_was_asked_for() {
         let rows = [
             (
+                Kind::Server,
                 None,
                 None,
-                "first run `shardlift recopy --shard a` again, which is not done",
+                "run `shardlift recopy --shard a` again, which is not done",
             ),
             (
+                Kind::Stopped,
                 Some("d.c"),
                 Some("x"),
                 "first run `shardlift recopy --shard a --ns d.c` again, which is not done; then x",
             ),
+            (
+                Kind::Parked,
+                Some("d.c"),
+                Some("x"),
+                "x; before `shardlift migrate` goes on, run `shardlift recopy --shard a --ns d.c` again, which is not done",
+            ),
         ];
-        for (ns, remedy, expect) in rows {
+        for (kind, ns, remedy, expect) in rows {
             let asked = Recopied {
                 shard: "a".to_owned(),
                 ns: ns.map(str::to_owned),
             };
-            let e = Error::new(Kind::Server, "why");
+            let e = Error::new(kind, "why");
             let e = remedy.map_or_else(|| e.clone(), |remedy| e.clone().remedy(remedy));
             assert_eq!(half_done(e, &asked).remedy.as_deref(), Some(expect));
         }

@@ -82,7 +82,7 @@ async fn keep_fetching(process: Process<'_>) -> Infallible {
             let failed = feed.keep_fetching().map(|e| e.message);
             if let Some(why) = failed.or_else(|| feed.trouble()) {
                 let told = format!(
-                    "{name}: while the run is paused, the source's oplog cannot be read on: {why}; it is tried again"
+                    "{name}: while no shard is at work, the source's oplog cannot be read on: {why}; it is tried again"
                 );
                 run.warn_while(&unread(name), Some(told));
             } else if feed.is_read_to(Position::MAX) {

@@ -193,7 +193,8 @@ impl Anew<'_> {
             planned_at: start,
             ..dead
         };
-        self.store.add(&given_up).await.map(drop)
+        self.store.add(&given_up).await?;
+        self.store.clear_units(Some(&[gone.uuid])).await.map(drop)
     }
 
     async fn drop_made(&self, gone: &CollectionState, there: &Catalog) -> Result<()> {
@@ -244,6 +245,8 @@ impl Anew<'_> {
             Some(_) => laid_out::version_on(self.target, collection, &self.run.pairs).await?,
             None => None,
         };
+        // It may have been given up before, with other ranges.
+        self.store.clear_units(Some(&[planned.uuid])).await?;
         self.store
             .add(&CollectionState {
                 target_uuid,

@@ -221,6 +221,8 @@ impl Tail {
                 let position = entry.position;
                 dropped.map(|uuid| Ddl::Drop { uuid, position })
             }
+            // A rename to a name that was out by then: the source had it where it was copied.
+            Ok(Some(Ddl::Drop { uuid, .. })) if is_past && Some(uuid) == entry.uuid => None,
             ddl => ddl?,
         };
         if let Some(ddl) = ddl {

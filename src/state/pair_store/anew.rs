@@ -27,11 +27,10 @@ impl PairStore {
     /// their copy is to show their ops.
     pub async fn mark_anew(&self, times: &[(Uuid, i64)], shown: Position) -> Result<i64> {
         let mark = |(uuid, times): &(Uuid, i64)| {
-            let set = rawdoc! {
-                "format": FORMAT, "wiping": true, "anew": *times,
-                "planned_at": documents::position_document(shown),
-            };
-            (*uuid, rawdoc! {"$set": set})
+            let set = rawdoc! {"format": FORMAT, "wiping": true, "anew": *times};
+            // It may have been planned later than what gave up another.
+            let shown = rawdoc! {"planned_at": documents::position_document(shown)};
+            (*uuid, rawdoc! {"$set": set, "$max": shown})
         };
         let updates: Vec<_> = times.iter().map(mark).collect();
         self.change(&updates).await

@@ -122,7 +122,7 @@ impl PairStore {
     }
 
     /// Puts units into their collections. A unit without one is left by an interrupted
-    /// `add`; those of a collection that is being emptied may be of an older plan.
+    /// `add`; those of a collection that is being emptied, or is dead, may be of an older plan.
     pub(super) fn place(&self, state: &mut PairState, units: &[RawDocumentBuf]) -> Result<()> {
         let mut by_uuid: HashMap<Uuid, &mut CollectionState> =
             state.collections.iter_mut().map(|c| (c.uuid, c)).collect();
@@ -131,7 +131,8 @@ impl PairStore {
             let Some(collection) = by_uuid.get_mut(&uuid) else {
                 continue;
             };
-            if collection.wiping && collection.units.len() <= index {
+            let has_older = collection.wiping || collection.dead;
+            if has_older && collection.units.len() <= index {
                 continue;
             }
             let ns = &collection.ns;

@@ -218,7 +218,8 @@ impl Place<'_> {
 
 fn by_hand(ns: &Namespace) -> String {
     format!(
-        "make {ns} on the target match with `collMod`, or start over with `shardlift migrate --restart`"
+        "make {} on the target match with `collMod`, or start over with `shardlift migrate --restart`",
+        ns.public()
     )
 }
 

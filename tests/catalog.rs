@@ -1,5 +1,7 @@
 //! One source with everything that a catalog can hold, moved while all of it changes, by three
-//! processes. Each kind is a case of its own elsewhere, which names what fails.
+//! processes, with an election of the source. Each kind is a case of its own elsewhere, which names what fails.
+
+use std::time::Duration;
 
 use bson::spec::BinarySubtype;
 use bson::{Binary, Document, doc};
@@ -11,10 +13,13 @@ use crate::ddl_changes::{options, renames, views};
 use crate::engine::Engine;
 use crate::fixture::{self, run};
 use crate::migrate::expect_equal;
-use crate::migrate_content::Writer;
 use crate::migrate_content::kinds::{make_kinds, write_kinds};
+use crate::migrate_content::{Writer, encrypted};
 use crate::migrate_indexes::odd::make_odd;
 use crate::{migrate_ddl, not_utf8, stored_functions, time_series};
+
+/// Between two rounds of one worker.
+const PAUSE: Duration = Duration::from_millis(40);
 
 /// A file as drivers keep it.
 async fn make_file(client: &Client, name: &str) {
@@ -75,7 +80,66 @@ async fn make_names(client: &Client) {
     }
 }
 
+const WORKED: &str = "worked";
+
+async fn make_worked(client: &Client) {
+    for name in ["a", "b", "applied"] {
+        run(client, WORKED, doc! {"create": name}).await;
+    }
+    let ring = doc! {"create": "ring", "capped": true, "size": 20_000};
+    run(client, WORKED, ring).await;
+}
+
+/// A transaction on three collections, committed or not.
+async fn transact(client: &Client, round: i32) -> mongodb::error::Result<()> {
+    let rows = |name: &str| client.database(WORKED).collection::<Document>(name);
+    let mut session = client.start_session().await?;
+    session.start_transaction().await?;
+    for rows in ["a", "b"].map(rows) {
+        let row = doc! {"_id": round, "n": round, "note": "x".repeat(100)};
+        rows.insert_one(row).session(&mut session).await?;
+        let last = doc! {"_id": round - 1};
+        let changed = rows.update_one(last, doc! {"$inc": {"n": 1}});
+        changed.session(&mut session).await?;
+    }
+    let applied = rows("applied");
+    let gone = applied.delete_one(doc! {"_id": round - 3});
+    gone.session(&mut session).await?;
+    if round % 4 == 3 {
+        session.abort_transaction().await
+    } else {
+        session.commit_transaction().await
+    }
+}
+
+/// What a user's own `applyOps` does, and what is done to capped collections.
+async fn work(client: &Client, round: i32) -> mongodb::error::Result<()> {
+    transact(client, round).await?;
+    let ns = format!("{WORKED}.applied");
+    let delta = doc! {"$v": 2, "diff": {"u": {"by": "delta"}}};
+    let ops = [
+        doc! {"op": "i", "ns": &ns, "o": {"_id": round, "by": "insert"}},
+        doc! {"op": "u", "ns": &ns, "o2": {"_id": round - 1}, "o": delta},
+    ];
+    let apply = doc! {"applyOps": ops.to_vec()};
+    client.database("admin").run_command(apply).await?;
+    let worked = client.database(WORKED);
+    let ring = worked.collection::<Document>("ring");
+    ring.insert_one(doc! {"n": round, "note": "x".repeat(500)})
+        .await?;
+    if round % 8 == 0 {
+        let size = 10_000 + 5_000 * (round / 8 % 3);
+        let resized = doc! {"collMod": "ring", "cappedSize": size};
+        worked.run_command(resized).await?;
+        worked.run_command(doc! {"drop": "clone"}).await?;
+        let cloned = doc! {"cloneCollectionAsCapped": "a", "toCollection": "clone", "size": 30_000};
+        worked.run_command(cloned).await?;
+    }
+    Ok(())
+}
+
 async fn before(client: &Client, uri: &str) {
+    make_worked(client).await;
     types::create(&Entry::connect(uri, 4).await.unwrap())
         .await
         .unwrap();
@@ -91,6 +155,8 @@ async fn before(client: &Client, uri: &str) {
     options::before(client).await;
     views::before(client).await;
     time_series::populate(client).await;
+    encrypted::create(client, "first").await;
+    encrypted::insert(client, "first", 0..50).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -112,6 +178,16 @@ async fn everything_a_catalog_can_hold_arrives_while_it_changes() {
         }
     });
 
+    let works = other.clone();
+    let worker = Writer::start(move |round| {
+        let works = works.clone();
+        async move {
+            // What an election interrupts is left out.
+            let _ = work(&works, round as i32).await;
+            tokio::time::sleep(PAUSE).await;
+        }
+    });
+
     let mut engine = Engine::start(&source, &target, &[]).await;
     engine.until("copying", renames::begun).await;
     migrate_ddl::changes(&client, &other, "copying", false).await;
@@ -119,11 +195,14 @@ async fn everything_a_catalog_can_hold_arrives_while_it_changes() {
     engine.kill();
     options::changes(&client).await;
     time_series::change(&client, "first", true).await;
+    encrypted::change(&client, "first").await;
     let mut engine = Engine::start(&source, &target, &[]).await;
     engine.until_ready().await;
     views::changes(&client).await;
     renames::rebuilt(&client).await;
     make_file(&client, "second").await;
+    encrypted::create(&client, "second").await;
+    encrypted::insert(&client, "second", 0..20).await;
     engine.kill();
     time_series::swap(&client).await;
     renames::swaps(&client).await;
@@ -133,6 +212,15 @@ async fn everything_a_catalog_can_hold_arrives_while_it_changes() {
     stored_functions::insert(&client, "files", "system.js", &["g"]).await;
     stored_functions::insert(&client, "admin", "mine", &["g"]).await;
     writer.stop().await;
+    a.elect().await.unwrap();
+    worker.stop().await;
+    let of = |name: &str| client.database(WORKED).collection::<Document>(name);
+    for name in ["a", "b", "applied", "ring"] {
+        assert!(
+            of(name).find_one(doc! {}).await.unwrap().is_some(),
+            "{name}"
+        );
+    }
     engine.until_ready().await;
     engine.cut_over().await;
     expect_equal(&source, &target).await;

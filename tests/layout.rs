@@ -100,6 +100,15 @@ async fn a_replica_set_is_laid_out_too() {
     let catalog = catalog::read(&source).await.unwrap();
     assert_eq!(catalog.databases.len(), 1);
     layout::create_all(&target, &catalog, &[0]).await.unwrap();
+    // What was changed meanwhile is brought.
+    for change in [
+        doc! {"collMod": "checked", "validator": {"x": {"$gte": 1}}, "validationLevel": "strict"},
+        doc! {"collMod": "images", "changeStreamPreAndPostImages": {"enabled": false}},
+        doc! {"collMod": "french", "recordPreImages": true},
+    ] {
+        run(&source.entry, "shop", change).await;
+    }
+    let catalog = catalog::read(&source).await.unwrap();
     layout::create_all(&target, &catalog, &[0]).await.unwrap();
     let there = catalog::read(&target).await.unwrap();
     assert_eq!(described(&there, &[0]), described(&catalog, &[0]));

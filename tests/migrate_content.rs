@@ -19,6 +19,7 @@ use crate::engine::Engine;
 use crate::fixture::{self, run};
 use crate::migrate::{expect_equal, stop};
 
+pub(crate) mod encrypted;
 mod unique;
 pub(crate) mod kinds;
 

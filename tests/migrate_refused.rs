@@ -5,7 +5,6 @@ use loadgen::server::port;
 
 use crate::engine::Engine;
 use crate::fixture::{self, run};
-use crate::migrate::expect_equal;
 
 /// Runs into the refusal; returns the error with its remedy.
 async fn refusal(source: &str, target: &str, code: i32) -> String {
@@ -67,41 +66,4 @@ async fn deployments_that_do_not_fit_are_refused_with_a_remedy() {
         error.contains("setFeatureCompatibilityVersion: \"6.0\""),
         "{error}"
     );
-}
-
-/// What is refused before a run is refused in the middle of one, too, and its remedy helps.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_cannot_be_moved_and_is_made_during_the_run_stops_it_with_a_remedy_that_helps() {
-    let (source, target) = tokio::join!(
-        fixture::replica_set("a", &[]),
-        fixture::replica_set("b", &[])
-    );
-    let a = source.client().await.unwrap();
-    let (source, target) = (source.uri(), target.uri());
-    fixture::insert(&a, "d", "c").await;
-    let mut engine = Engine::start(&source, &target, &[]).await;
-    engine.until_ready().await;
-    let key = bson::Binary::from(bson::Uuid::new());
-    let fields = doc! {"fields": [{"path": "ssn", "bsonType": "string", "keyId": key}]};
-    run(
-        &a,
-        "d",
-        doc! {"create": "secret", "encryptedFields": fields},
-    )
-    .await;
-    fixture::insert(&a, "d", "secret").await;
-    let outcome = engine.end().await;
-    let log = outcome.log.text();
-    assert_eq!(outcome.code, 6, "{log}");
-    let (_, error) = log.split_once("error: ").expect("it says why");
-    assert!(
-        error.contains("d.secret is a collection of queryable encryption")
-            && error.contains("what to do: drop d.secret on the source"),
-        "{error}"
-    );
-    run(&a, "d", doc! {"drop": "secret"}).await;
-    let mut engine = Engine::start(&source, &target, &[]).await;
-    engine.until_ready().await;
-    engine.cut_over().await;
-    expect_equal(&source, &target).await;
 }

@@ -3,6 +3,7 @@
 
 mod api;
 mod mirror;
+mod page;
 mod prepare;
 mod recopy;
 mod reverse;

@@ -171,6 +171,35 @@ async fn change_what_is_out(from: &Client, turn: i32) {
     view(from, &format!("tmp_view_{turn}")).await;
 }
 
+/// One transaction a turn: within the filters, across them and aborted, across them, and out
+/// of them.
+async fn transactions_meet_the_filters(from: &Client) {
+    let mut session = from.start_session().await.unwrap();
+    let turns = [
+        (["shop.orders", "log_2.c"], true),
+        (["shop.orders", "shop.secret"], false),
+        (["shop.orders", "other.c"], true),
+        (["shop.secret", "other.c"], true),
+    ];
+    for (turn, (names, commit)) in turns.into_iter().enumerate() {
+        session.start_transaction().await.unwrap();
+        for ns in names {
+            let (db, coll) = ns.split_once('.').unwrap();
+            let rows = from.database(db).collection::<Document>(coll);
+            let id = 1_000 + turn as i32;
+            let insert = rows
+                .insert_one(doc! {"_id": id, "u": id})
+                .session(&mut session);
+            insert.await.unwrap();
+        }
+        if commit {
+            session.commit_transaction().await.unwrap();
+        } else {
+            session.abort_transaction().await.unwrap();
+        }
+    }
+}
+
 async fn only_what_the_filters_let_through_arrives(source: &str, target: &str, is_set: bool) {
     let (from, to) = (
         Client::with_uri_str(source).await.unwrap(),
@@ -207,6 +236,10 @@ async fn only_what_the_filters_let_through_arrives(source: &str, target: &str, i
         shown.contains("in are 3: log_1.c, shop.open, shop.orders; out are 5: "),
         "{shown}"
     );
+    assert!(
+        log.contains("of a transaction that also writes what is out only the rest arrives"),
+        "{log}"
+    );
     set_all(&from, "shop.orders", 1).await;
     change_what_is_out(&from, 1).await;
     insert(&from, "log_2.c", 0..10).await;
@@ -230,6 +263,19 @@ async fn only_what_the_filters_let_through_arrives(source: &str, target: &str, i
     engine.until_ready().await;
     change_what_is_out(&from, 3).await;
     set_all(&from, "log_2.c", 3).await;
+    if is_set {
+        transactions_meet_the_filters(&from).await;
+        let now = engine
+            .until("one counts", |now| {
+                now.sum().transactions_crossed == 1 && !now.warnings.is_empty()
+            })
+            .await;
+        let told = now.warnings.concat();
+        assert!(
+            told.contains("1 transactions wrote what the filters leave out"),
+            "{told}"
+        );
+    }
     from.database("other").drop().await.unwrap();
     engine.until_ready().await;
     engine.cut_over().await;

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use bson::{Bson, DateTime, Document, doc};
-use futures_util::TryStreamExt;
 use loadgen::cluster::ReplicaSet;
 use mongodb::Client;
 
 use crate::engine::Engine;
 use crate::fixture::{self, run};
 use crate::migrate::expect_equal;
+
+mod sharded;
 
 /// 2026-01-01, in milliseconds: nothing of it expires by itself before the cutover.
 const START_MS: i64 = 1_767_225_600_000;
@@ -20,7 +21,7 @@ const EXPIRY_S: i64 = 630_720_000;
 async fn measure(client: &Client, db: &str, series: &str, from: i64, count: i64) {
     let measurement = |i: i64| {
         let at = DateTime::from_millis(START_MS + i * 60_000);
-        doc! {"at": at, "sensor": {"id": i % 7, "place": "roof"}, "value": i as f64 / 3.0, "text": format!("t{i}")}
+        doc! {"at": at, "sensor": {"id": i % 7, "place": "roof"}, "value": i as f64 / 3.0, "text": format!("t{i}"), "spot": [i % 90, 1]}
     };
     let documents: Vec<Document> = (from..from + count).map(measurement).collect();
     run(client, db, doc! {"insert": series, "documents": documents}).await;
@@ -40,6 +41,29 @@ async fn index(client: &Client, series: &str) {
         doc! {"createIndexes": series, "indexes": [index]},
     )
     .await;
+}
+
+/// By what only measurements have, which 6.0 takes.
+async fn index_measurements(client: &Client, series: &str) {
+    let indexes = [
+        doc! {"key": {"value": 1}, "name": "value", "hidden": true},
+        doc! {"key": {"spot": "2dsphere"}, "name": "spot"},
+        doc! {"key": {"sensor.id": 1, "at": 1}, "name": "some", "partialFilterExpression": {"sensor.id": {"$gt": 1}}},
+    ];
+    let create = doc! {"createIndexes": series, "indexes": indexes.to_vec()};
+    run(client, "d", create).await;
+}
+
+/// How the servers make the series of their buckets.
+async fn views(client: &Client) -> Vec<Document> {
+    let find = doc! {"find": "system.views", "sort": {"_id": 1}};
+    let reply = run(client, "d", find).await;
+    let rows = reply
+        .get_document("cursor")
+        .unwrap()
+        .get_array("firstBatch");
+    let rows = rows.unwrap().iter();
+    rows.map(|row| row.as_document().unwrap().clone()).collect()
 }
 
 async fn drop_one(client: &Client, name: &str) {
@@ -104,6 +128,9 @@ pub(crate) async fn change(source: &Client, series: &str, changes_by_sensor: boo
     measure(source, "d", series, 0, 500).await;
     index(source, series).await;
     measure(source, "d", series, 400, 500).await;
+    if changes_by_sensor {
+        index_measurements(source, series).await;
+    }
     let mut changes = vec![
         doc! {"collMod": series, "expireAfterSeconds": 2 * EXPIRY_S},
         doc! {"collMod": series, "timeseries": {"granularity": "hours"}},
@@ -145,6 +172,11 @@ async fn arrive_equal(source_release: &str, target_release: &str) {
     let (a, b) = tokio::join!(set("a", source_release), set("b", target_release));
     let by_sensor = source_release.starts_with('6');
     arrive_equal_on(&a.uri(), &b.uri(), by_sensor).await;
+    // Another release makes them otherwise.
+    if source_release == target_release {
+        let (a, b) = (a.client().await.unwrap(), b.client().await.unwrap());
+        assert_eq!(views(&a).await, views(&b).await);
+    }
 }
 
 async fn arrive_equal_on(source: &str, target: &str, by_sensor: bool) {
@@ -221,110 +253,6 @@ async fn time_series_arrive_equal_on_a_sharded_cluster() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn time_series_of_6_0_arrive_equal_on_a_later_patch() {
     arrive_equal("6.0.5", "6.0.27").await;
-}
-
-async fn shard(client: &Client, series: &str, key: Document) {
-    let made = doc! {"timeField": "at", "metaField": "sensor", "granularity": "seconds"};
-    let ns = format!("d.{series}");
-    let sharded = doc! {"shardCollection": ns, "key": key, "timeseries": made};
-    run(client, "admin", sharded).await;
-}
-
-/// From here on it is on both shards.
-async fn spread(client: &Client, series: &str, middle: Document) {
-    let ns = format!("d.system.buckets.{series}");
-    let split = doc! {"split": &ns, "middle": &middle};
-    run(client, "admin", split).await;
-    let moved = doc! {"moveChunk": &ns, "find": middle, "to": "shard1", "_waitForDelete": true};
-    run(client, "admin", moved).await;
-}
-
-const SHARDED: [&str; 4] = ["by_meta", "by_time", "by_both", "hashed"];
-
-async fn shard_all(client: &Client, prefix: &str) {
-    let keys = [
-        doc! {"sensor.id": 1},
-        doc! {"at": 1},
-        doc! {"sensor.id": 1, "at": 1},
-        doc! {"sensor": "hashed"},
-    ];
-    for (what, key) in SHARDED.into_iter().zip(keys) {
-        shard(client, &format!("{prefix}_{what}"), key).await;
-    }
-}
-
-async fn measure_all(client: &Client, prefix: &str, from: i64) {
-    for what in SHARDED {
-        measure(client, "d", &format!("{prefix}_{what}"), from, 600).await;
-    }
-}
-
-/// Of those with this prefix.
-async fn change_sharded(client: &Client, prefix: &str) {
-    for what in SHARDED {
-        let name = format!("{prefix}_{what}");
-        index(client, &name).await;
-        for change in [
-            doc! {"collMod": &name, "expireAfterSeconds": EXPIRY_S},
-            doc! {"collMod": &name, "timeseries": {"granularity": "minutes"}},
-        ] {
-            run(client, "d", change).await;
-        }
-        measure(client, "d", &name, 900, 300).await;
-    }
-    let gone = doc! {"q": {"sensor.id": 5_i64}, "limit": 0};
-    let delete = doc! {"delete": format!("{prefix}_by_meta"), "deletes": [gone]};
-    run(client, "d", delete).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sharded_time_series_arrive_equal() {
-    let (a, b) = tokio::join!(fixture::cluster(2), fixture::cluster_of_other_names(2));
-    let (source, target) = (&a.uri(), &b.uri());
-    let from = a.client().await.unwrap();
-    shard_all(&from, "old").await;
-    let start = DateTime::from_millis(START_MS + 200 * 60_000);
-    let both = doc! {"meta.id": 4_i64, "control.min.at": start};
-    spread(&from, "old_by_meta", doc! {"meta.id": 3_i64}).await;
-    spread(&from, "old_by_time", doc! {"control.min.at": start}).await;
-    spread(&from, "old_by_both", both).await;
-    measure_all(&from, "old", 0).await;
-    shard(&from, "short", doc! {"sensor": "hashed"}).await;
-    measure(&from, "d", "short", 0, 100).await;
-    let engine = Engine::start_to_crash(source, target, &[], "unit-batch-written").await;
-    engine.crashed().await;
-    let mut engine = Engine::start(source, target, &[]).await;
-    engine.until_ready().await;
-    measure_all(&from, "old", 300).await;
-    change_sharded(&from, "old").await;
-    engine.until_ready().await;
-    engine.kill();
-    shard_all(&from, "new").await;
-    measure_all(&from, "new", 0).await;
-    drop_one(&from, "short").await;
-    let engine = Engine::start_to_crash(source, target, &[], "drop-made").await;
-    engine.crashed().await;
-    // The name is another's.
-    shard(&from, "short", doc! {"at": 1}).await;
-    measure(&from, "d", "short", 0, 50).await;
-    let mut engine = Engine::start(source, target, &[]).await;
-    engine.until_ready().await;
-    change_sharded(&from, "new").await;
-    engine.until_ready().await;
-    engine.cut_over().await;
-    expect_equal(source, target).await;
-    let to = b.client().await.unwrap();
-    for client in [&from, &to] {
-        measure(client, "d", "old_by_both", 10_000, 10).await;
-    }
-    for series in ["old_by_meta", "old_by_both", "new_hashed", "short"] {
-        let count = async |client: &Client| {
-            let rows = client.database("d").collection::<Document>(series);
-            let rows = rows.aggregate([doc! {"$count": "n"}]).await.unwrap();
-            rows.try_collect::<Vec<_>>().await.unwrap()
-        };
-        assert_eq!(count(&from).await, count(&to).await, "{series}");
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,9 +3,10 @@
 //! members, logins or releases of their own.
 
 use std::process::Command;
+use std::time::Duration;
 
 use bson::{Document, doc};
-use loadgen::cluster::orphans;
+use loadgen::cluster::{ShardedCluster, orphans};
 use mongodb::options::{CollectionOptions, WriteConcern};
 use serde_json::Value;
 
@@ -30,15 +31,31 @@ impl Told {
         Told(serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {text}")))
     }
 
+    /// Name, what was found and what to do of each check that failed.
+    pub(crate) fn failed(&self) -> Vec<[&str; 3]> {
+        fn text<'a>(check: &'a Value, of: &str) -> &'a str {
+            check[of].as_str().unwrap_or_default()
+        }
+        let failed = self.0.iter().filter(|check| check["verdict"] == "failed");
+        let of = |check| ["name", "found", "remedy"].map(|of| text(check, of));
+        failed.map(of).collect()
+    }
+
     /// That the check has this verdict, and found something like that.
     pub(crate) fn is(&self, name: &str, verdict: &str, found: &str) {
-        let mut checks = self.0.iter();
-        let check = checks.find(|check| check["name"] == name);
-        let check = check.unwrap_or_else(|| panic!("there is no check {name}"));
+        let check = self.check(name);
         assert_eq!(check["verdict"], verdict, "{check}");
-        let text = check["found"].as_str().unwrap();
-        assert!(text.contains(found), "{check}");
+        assert!(self.found(name).contains(found), "{check}");
         assert_eq!(check["remedy"].is_null(), verdict == "ok", "{check}");
+    }
+
+    fn check(&self, name: &str) -> &Value {
+        let check = self.0.iter().find(|check| check["name"] == name);
+        check.unwrap_or_else(|| panic!("there is no check {name}"))
+    }
+
+    fn found(&self, name: &str) -> &str {
+        self.check(name)["found"].as_str().unwrap()
     }
 }
 
@@ -292,6 +309,36 @@ async fn what_is_asked_of_clusters() {
     again.is("source balancer", "ok", "");
     run(&a, "admin", doc! {"balancerStart": 1}).await;
     told(&from, &to, &[]).is("source balancer", "ok", "on; it is stopped for the run");
+    others_are_reached(&source, &to).await;
+}
+
+/// Routers and config servers, also one of either that nobody runs.
+async fn others_are_reached(source: &ShardedCluster, to: &str) {
+    const NAME: &str = "source members reached";
+    let from = source.uri();
+    told(&from, to, &[]).is(NAME, "ok", "all 4, by their names");
+    let more = format!("{0},127.0.0.1:1", source.router_host());
+    let more = from.replace(&source.router_host(), &more);
+    let one = "127.0.0.1:1 of the routers: its port does not answer";
+    told(&more, to, &[]).is(NAME, "warning", one);
+    let config = source.config().client().await.unwrap();
+    let found = run(&config, "admin", doc! {"replSetGetConfig": 1}).await;
+    let mut set = found.get_document("config").unwrap().clone();
+    let version = set.get_i32("version").unwrap();
+    set.insert("version", version + 1);
+    let away = doc! {"_id": 7, "host": "127.0.0.1:2", "priority": 0, "votes": 0};
+    set.get_array_mut("members").unwrap().push(away.into());
+    run(
+        &config,
+        "admin",
+        doc! {"replSetReconfig": set, "force": true},
+    )
+    .await;
+    // The shards hear of it by and by.
+    let one = "127.0.0.1:2 of the config servers: its port does not answer";
+    while !told(&from, to, &[]).found(NAME).contains(one) {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

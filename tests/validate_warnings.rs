@@ -244,7 +244,7 @@ async fn the_command_shows_every_check_by_group_also_where_one_side_is_away() {
 }
 
 /// Makes a collection with a name of these bytes. The driver would read that of `create`.
-async fn create_named(client: &Client, name: &[u8]) {
+pub(crate) async fn create_named(client: &Client, name: &[u8]) {
     let create = doc! {"op": "c", "ns": "shop.$cmd", "o": {"create": "x".repeat(name.len())}};
     let apply = RawDocumentBuf::try_from(&doc! {"applyOps": [create]}).unwrap();
     let mut bytes = apply.into_bytes();
@@ -266,10 +266,11 @@ async fn all_is_told_at_once_beside_names_that_cannot_be_read_and_lists_are_whol
     for name in [&b"\xffone"[..], b"two\xfe"] {
         create_named(&from, name).await;
     }
-    let key = bson::Binary::from(bson::Uuid::new());
-    let fields = doc! {"fields": [{"path": "ssn", "bsonType": "string", "keyId": key}]};
-    let secret = doc! {"create": "secret", "encryptedFields": fields};
-    fixture::run(&from, "shop", secret).await;
+    let measured =
+        doc! {"timeField": "at", "granularity": "seconds", "bucketMaxSpanSeconds": 3_600};
+    let buckets =
+        doc! {"create": "system.buckets.alone", "clusteredIndex": true, "timeseries": measured};
+    fixture::run(&from, "shop", buckets).await;
     for number in 0..12 {
         fixture::insert(&to, "left", &format!("c{number}")).await;
     }

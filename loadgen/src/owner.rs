@@ -3,6 +3,7 @@
 //! Knows nothing about collations: shard keys have none.
 
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 
 use bson::{Bson, Document, doc};
 
@@ -17,6 +18,8 @@ use crate::{
 pub struct OwnerMap {
     /// Lower bounds in ascending order, each with its owner.
     bounds: Vec<(Vec<Bson>, usize)>,
+    /// Those of the shard key, in order; none of an unsharded collection.
+    fields: Vec<String>,
     /// Of each field of the shard key.
     hashed: Vec<bool>,
 }
@@ -41,6 +44,7 @@ impl OwnerMap {
     fn whole(shard: usize) -> Self {
         OwnerMap {
             bounds: vec![(vec![Bson::MinKey], shard)],
+            fields: Vec::new(),
             hashed: Vec::new(),
         }
     }
@@ -57,6 +61,7 @@ impl OwnerMap {
 
     async fn sharded(entry: &Entry, ns: &str, row: &Document) -> Result<Self> {
         let pattern = row.get_document("key").cloned().unwrap_or_default();
+        let fields = pattern.keys().cloned().collect();
         let hashed = pattern
             .values()
             .map(|kind| kind.as_str() == Some("hashed"))
@@ -75,7 +80,23 @@ impl OwnerMap {
                 "{ns} is sharded, but config.chunks has no chunk of it"
             )));
         }
-        Ok(OwnerMap { bounds, hashed })
+        Ok(OwnerMap {
+            bounds,
+            fields,
+            hashed,
+        })
+    }
+
+    /// All that own something.
+    pub fn shards(&self) -> BTreeSet<usize> {
+        self.bounds.iter().map(|(_, shard)| *shard).collect()
+    }
+
+    /// Values of a document's shard key, whose fields are at its top; one that is not there
+    /// is null.
+    pub fn key_of(&self, document: &Document) -> Vec<Bson> {
+        let value = |field| document.get(field).cloned().unwrap_or(Bson::Null);
+        self.fields.iter().map(value).collect()
     }
 
     /// The shard that owns the shard key `values` (empty for an unsharded collection).

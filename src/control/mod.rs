@@ -126,12 +126,12 @@ fn offered(
     let of = run.clone();
     let limit = move |limits: Limits| {
         of.limit(limits.copy_mb_s, limits.ops_s);
-        let lines = of.throttled().lines();
-        tracing::info!("throttle: {}", lines.join("; "));
-        Ok(match &lines[..] {
+        let told = match &of.throttled().lines()[..] {
             [] => "nothing is throttled".to_owned(),
             lines => lines.join("; "),
-        })
+        };
+        tracing::info!("{told}");
+        Ok(told)
     };
     let (of, reached, verify) = (run.clone(), reached.clone(), config.verify);
     let prepare = move || {
@@ -275,7 +275,7 @@ async fn recover(process: Process<'_>, requests: &mut mpsc::Receiver<Request>) -
             let turn = stop.take_turn().filter(|_| error.kind == Kind::Stopped);
             ended = match turn.ok_or(error)? {
                 Turn::Pause(by) => pause::hold(process, requests, by).await,
-                Turn::Recopy(asked) => again::copy(process, requests, &asked).await,
+                Turn::Recopy(asked, reply) => again::copy(process, requests, &asked, reply).await,
             };
         }
     }

@@ -25,7 +25,8 @@ pub struct Stop {
 pub enum Turn {
     /// By whom.
     Pause(String),
-    Recopy(Recopied),
+    /// And the channel to the operator, who waits for the answer.
+    Recopy(Recopied, oneshot::Sender<Answer>),
 }
 
 /// Takes whom to answer.
@@ -82,13 +83,12 @@ impl Stop {
         Error::new(Kind::Stopped, "the run was paused")
     }
 
-    /// The same, so that a shard is copied again.
+    /// The same, so that a shard is copied again. Whoever asked is answered when it is known
+    /// whether it can be.
     pub fn recopied(&self, asked: Recopied, reply: oneshot::Sender<Answer>) -> Error {
-        let told = format!("{asked} is to be copied again");
-        let ends = format!("{told}: `shardlift status` says if it cannot be");
-        answer(reply, Ok(ends));
-        *self.turn.lock() = Some(Turn::Recopy(asked));
-        Error::new(Kind::Stopped, told)
+        let ends = format!("{asked} is to be copied again");
+        *self.turn.lock() = Some(Turn::Recopy(asked, reply));
+        Error::new(Kind::Stopped, ends)
     }
 
     /// What ended the attempt though the process stays. Asked once.

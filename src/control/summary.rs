@@ -22,6 +22,8 @@ pub struct Summary {
     pub documents_resolved: u64,
     /// Writes that found no document where one must be.
     pub writes_missed: u64,
+    /// Transactions of which the filters let only some ops through.
+    pub transactions_crossed: u64,
     pub indexes_built: u64,
     pub lag_ms_max: u64,
     /// From the request (or the automatic start) to done.
@@ -51,6 +53,7 @@ impl Summary {
             ops_refused: run.sum(|m| m.ops_refused.load(Relaxed)),
             documents_resolved: run.sum(|m| m.documents_resolved.load(Relaxed)),
             writes_missed: run.sum(|m| m.writes_missed.load(Relaxed)),
+            transactions_crossed: run.sum(|m| m.transactions_crossed.load(Relaxed)),
             indexes_built: run.sum(|m| m.indexes_built.load(Relaxed)),
             lag_ms_max: run.max(|m| m.lag_ms_max.load(Relaxed)),
             cutover_ms,

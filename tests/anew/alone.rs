@@ -81,6 +81,13 @@ async fn a_stop_at_one_collection_costs_that_collection_and_no_other() {
     let (code, text) = recopy("ring", None).await;
     assert_eq!(code, Some(0), "{text}");
     assert_eq!(begun(&b).await, before - 1, "of that collection alone");
+    // Its name is another's first, who is still to get it.
+    insert(&a, ("d", "early"), 10).await;
+    rename(&a, "d.early", "d.late").await;
+    insert(&a, ("d", "early"), 20).await;
+    let (code, text) = recopy("early", None).await;
+    let why = "d.late was d.early before";
+    assert!(code == Some(4) && text.contains(why), "{code:?} {text}");
     let mut engine = start().await;
     engine.until_ready().await;
 

@@ -135,6 +135,63 @@ async fn options_that_are_taken_back_are_back() {
     on_sets(before, back, None).await;
 }
 
+/// A creation comes again after a crash, and the source lists what later changes made of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_collection_that_was_changed_since_its_creation_is_made_again() {
+    let (source, target) = tokio::join!(
+        fixture::replica_set("a", &[]),
+        fixture::replica_set("b", &[])
+    );
+    let client = source.client().await.unwrap();
+    fill(&client, "first", 10).await;
+    let (source, target) = (source.uri(), target.uri());
+    let clustered = doc! {"key": {"_id": 1}, "unique": true};
+    let measured = doc! {"timeField": "at", "metaField": "k", "granularity": "seconds"};
+    let rows = [
+        (
+            doc! {"create": "ring", "capped": true, "size": 1 << 20, "max": 500, "validator": {"k": 1}},
+            vec![
+                doc! {"collMod": "ring", "validator": {"k": {"$gte": 0}}, "validationLevel": "moderate"},
+                doc! {"collMod": "ring", "cappedSize": 1 << 19, "cappedMax": 60},
+                doc! {"collMod": "ring", "changeStreamPreAndPostImages": {"enabled": true}},
+            ],
+        ),
+        (
+            doc! {"create": "clu", "clusteredIndex": clustered, "expireAfterSeconds": 9_000, "recordPreImages": true},
+            vec![
+                doc! {"collMod": "clu", "expireAfterSeconds": 5_000},
+                doc! {"collMod": "clu", "validator": {"k": {"$gte": 0}}, "validationAction": "warn"},
+            ],
+        ),
+        (
+            doc! {"create": "series", "timeseries": measured},
+            vec![
+                doc! {"collMod": "series", "timeseries": {"granularity": "hours"}},
+                doc! {"collMod": "series", "expireAfterSeconds": 630_720_000},
+            ],
+        ),
+    ];
+    for (create, changes) in rows {
+        let name = create.get_str("create").unwrap().to_owned();
+        let place = "creation-made";
+        let mut engine = Engine::start_to_crash(&source, &target, &[], place).await;
+        engine.until_ready().await;
+        run_all(&client, [create]).await;
+        engine.crashed().await;
+        run_all(&client, changes).await;
+        if name != "series" {
+            fill(&client, &name, 100).await;
+        }
+        let mut engine = Engine::start(&source, &target, &[]).await;
+        engine.until_ready().await;
+        engine.kill();
+    }
+    let mut engine = Engine::start(&source, &target, &[]).await;
+    engine.until_ready().await;
+    engine.cut_over().await;
+    expect_equal(&source, &target).await;
+}
+
 /// On every shard that has the collection, the primary without a chunk among them or not.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn options_of_sharded_collections_are_followed() {
@@ -152,9 +209,15 @@ async fn options_of_sharded_collections_are_followed() {
             .await;
         }
         fill(client, "plain", 50).await;
+        let field = doc! {"path": "ssn", "bsonType": "string", "keyId": bson::Uuid::new()};
+        let encrypted = doc! {"create": "secret", "encryptedFields": {"fields": [field]}};
+        run(client, "d", encrypted).await;
+        let shard = doc! {"shardCollection": "d.secret", "key": {"_id": "hashed"}};
+        run(client, "admin", shard).await;
+        fill(client, "secret", 50).await;
     };
     let changes = async |client: &Client| {
-        for name in ["spread", "lone", "plain"] {
+        for name in ["spread", "lone", "plain", "secret"] {
             let validator = doc! {"collMod": name, "validator": {"k": {"$gte": 0}}};
             run(client, "d", validator).await;
         }

@@ -56,6 +56,13 @@ pub(crate) async fn make_kinds(client: &Client) {
         if name != "collated" {
             indexes.extend([text.clone(), hidden.clone()]);
         }
+        if name == "plain" {
+            indexes.push(doc! {"key": {"_id": "hashed"}, "name": "hashed"});
+            // With that on `_id`, as many as there may be.
+            let more = indexes.len()..63;
+            indexes
+                .extend(more.map(|i| doc! {"key": {format!("f{i}"): 1}, "name": format!("f{i}")}));
+        }
         run(
             client,
             "kinds",

@@ -29,17 +29,26 @@ async fn a_running_process_copies_a_shard_again_under_load_and_the_others_go_on(
         ..LoadOptions::new(&from)
     };
     let load = Load::start(options).await.unwrap();
-    let refused = output(&engine, &["recopy", "--shard", "nobody"]);
-    let text = String::from_utf8_lossy(&refused.stderr).into_owned();
-    let why = "its source shards are: shard0, shard1";
-    assert!(
-        refused.status.code() == Some(8) && text.contains(why),
-        "{text}"
-    );
+    let typo = ["recopy", "--shard", "shard1", "--ns", "shop.typo"];
+    for (what, why) in [
+        (
+            &["recopy", "--shard", "nobody"][..],
+            "its source shards are: shard0, shard1",
+        ),
+        (&typo, "has no shop.typo on source shard shard1"),
+    ] {
+        let refused = output(&engine, what);
+        let text = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(
+            refused.status.code() == Some(8) && text.contains(why),
+            "{text}"
+        );
+    }
+    engine.until_ready().await;
     let before = engine.status().await.unwrap();
     let told = command(&engine, &["recopy", "--shard", "shard0"]);
     assert!(
-        told.contains("source shard shard0 is to be copied again"),
+        told.contains("source shard shard0 is copied again"),
         "{told}"
     );
     let again = |now: &Snapshot| {
@@ -54,6 +63,8 @@ async fn a_running_process_copies_a_shard_again_under_load_and_the_others_go_on(
     };
     assert!(now.phases.iter().any(wanted), "{:?}", now.phases);
     assert_eq!(now.recoveries, 0, "that was no fault");
+    let of_refused = |told: &String| told.contains("shop.typo");
+    assert!(!now.warnings.iter().any(of_refused), "it was answered");
     // One collection, by the deployments: the process that works on them is asked.
     let sides = ["--source", from.as_str(), "--target", to.as_str()];
     let one = [
@@ -64,7 +75,7 @@ async fn a_running_process_copies_a_shard_again_under_load_and_the_others_go_on(
     let told = output(&engine, &one);
     let text = String::from_utf8_lossy(&told.stdout).into_owned();
     assert!(
-        text.contains("shop.orders of source shard shard1 is to be copied again"),
+        text.contains("shop.orders of source shard shard1 is copied again"),
         "{told:?}"
     );
     tokio::time::sleep(Duration::from_millis(500)).await;

@@ -301,12 +301,26 @@ async fn what_the_old_source_expired_comes_again_and_the_way_back_is_given_up() 
     while (a.database("shop").list_collection_names().await.unwrap()).contains(&"gone".to_owned()) {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+    // What is made since is held back there, too.
+    let ring = doc! {"create": "later", "capped": true, "size": 4_096, "max": 7};
+    run(&b, "shop", ring).await;
+    let expiring = doc! {"key": {"at": 1}, "name": "at", "expireAfterSeconds": 7_200};
+    let index = doc! {"createIndexes": "since", "indexes": [expiring]};
+    run(&b, "shop", index).await;
     let sides = ["--source", from.as_str(), "--target", to.as_str()];
     // As with a file that names both sides: its process is asked.
     let stop = [&["reverse", "stop"][..], &sides].concat();
     let told = command(&engine, &stop);
     assert!(told.contains("the way back is given up"), "{told}");
-    assert!(told.contains("\"expireAfterSeconds\": 3600"), "{told}");
+    for (what, option) in [
+        ("expireAfterSeconds", 3_600),
+        ("expireAfterSeconds", 7_200),
+        ("cappedSize", 4_096),
+        ("cappedMax", 7),
+    ] {
+        let option = format!("\"{what}\": {option}");
+        assert!(told.contains(&option), "{option} {told}");
+    }
     assert_eq!(engine.end().await.code, 130);
     assert_eq!(expiry_of(&a).await, Some(i64::from(i32::MAX)), "it stays");
     nothing_is_left([&a, &b]).await;

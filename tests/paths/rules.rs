@@ -5,14 +5,13 @@ use std::collections::BTreeSet;
 use bson::{Bson, Document, RawDocumentBuf, bson, doc};
 use loadgen::cluster::ReplicaSet;
 use shardlift::cluster::catalog;
-use shardlift::cluster::deployment::Deployment;
 use shardlift::control::validate::indexes::refused;
 use shardlift::control::validate::{self, Check};
-use shardlift::scope::filters::Filters;
 
 use super::{RELEASES, set, takes};
 use crate::fixture::{self, run};
-use crate::renamed::asked;
+use crate::validate_verdicts::told;
+use crate::validate_warnings::create_named;
 
 const DB: &str = "rules";
 
@@ -152,17 +151,8 @@ fn definitions() -> (Named<Bson>, Named<Document>) {
 }
 
 async fn checks(source: &ReplicaSet, target: &ReplicaSet) -> Vec<Check> {
-    checks_as(source, target, &[]).await
-}
-
-/// With these renames.
-async fn checks_as(source: &ReplicaSet, target: &ReplicaSet, renames: &[&str]) -> Vec<Check> {
-    let renames = asked(renames);
-    let asked = |side: Deployment| side.asked(&Filters::default(), &renames);
-    let (source, target) = (
-        asked(fixture::source(&source.uri()).await),
-        asked(fixture::target(&target.uri()).await),
-    );
+    let source = fixture::source(&source.uri()).await;
+    let target = fixture::target(&target.uri()).await;
     let catalog = catalog::read(&source).await.unwrap();
     validate::run(&source, &target, &catalog, &BTreeSet::new()).await
 }
@@ -213,9 +203,10 @@ async fn a_view_or_validator_is_refused_exactly_where_a_later_release_would_not_
     }
 }
 
+/// Everything at once that such a path may have against it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_later_release_refuses_is_told_all_at_once_with_remedies() {
-    let (source, target) = tokio::join!(set("4.4", "old"), set("5.0", "new"));
+    let (source, target) = tokio::join!(set("4.4", "old"), set("6.0", "new"));
     let client = source.client().await.unwrap();
     for index in [
         doc! {"key": {"p": "geoHaystack", "t": 1}, "name": "small", "bucketSize": 5},
@@ -225,35 +216,52 @@ async fn what_a_later_release_refuses_is_told_all_at_once_with_remedies() {
     }
     let half = doc! {"create": "half", "viewOn": "c", "pipeline": [{"$limit": 1.5}]};
     run(&client, DB, half).await;
-    run(&target.client().await.unwrap(), "admin", lowered("4.4")).await;
+    let odd = doc! {"a": {"$regex": "a", "$options": "z"}};
+    run(&client, DB, doc! {"create": "strict", "validator": odd}).await;
+    create_named(&client, b"\xffname").await;
+    run(&client, "admin", lowered("4.2")).await;
+    let there = target.client().await.unwrap();
+    fixture::insert(&there, "left", "c").await;
+    let blocked = doc! {"setUserWriteBlockMode": 1, "global": true};
+    run(&there, "admin", blocked).await;
     // What is to be changed on the source has its name there.
-    let renames = ["rules.c=rules.half", "rules.half=rules.c"];
-    let checks = checks_as(&source, &target, &renames).await;
-    let failed: Vec<&Check> = checks.iter().filter(|check| check.has_failed()).collect();
-    let names: Vec<&str> = failed.iter().map(|check| check.name).collect();
+    let long = format!("rules.strict=rules.{}", "l".repeat(240));
+    let renames = ["rules.c=rules.half", "rules.half=rules.c", &long];
+    let flags = renames.map(|rename| ["--rename", rename]).concat();
+    let told = told(&source.uri(), &target.uri(), &flags);
+    let failed = told.failed();
+    for [name, found, remedy] in &failed {
+        assert!(!remedy.is_empty(), "{name}: {found}");
+    }
+    let of = |name: &str| failed.iter().find(|[of, ..]| *of == name).unwrap();
+    let names: Vec<&str> = failed.iter().map(|[name, ..]| *name).collect();
     assert_eq!(
         names,
         [
             "feature compatibility version",
+            "names are UTF-8",
             "indexes can be rebuilt",
-            "views and validators supported"
+            "views and validators supported",
+            "renames",
+            "target takes writes",
+            "target is empty",
         ]
     );
-    let found = &failed[1].found;
-    assert!(
-        found.contains("small of rules.c (geoHaystack")
-            && found.contains("loose of rules.c (sparse"),
-        "{found}"
-    );
-    let found = &failed[2].found;
-    assert!(found.starts_with("rules.half ("), "{found}");
-    assert!(failed.iter().all(|check| check.remedy.is_some()));
-    assert!(
-        failed[0]
-            .remedy
-            .as_ref()
-            .is_some_and(|remedy| remedy.contains("setFeatureCompatibilityVersion: \"5.0\""))
-    );
+    for (name, expect) in [
+        ("indexes can be rebuilt", "small of rules.c (geoHaystack"),
+        ("indexes can be rebuilt", "loose of rules.c (sparse"),
+        ("views and validators supported", "rules.half ("),
+        ("views and validators supported", "rules.strict ("),
+        ("names are UTF-8", "name"),
+        ("renames", "longer than"),
+        ("target is empty", "left.c"),
+    ] {
+        let [_, found, _] = of(name);
+        assert!(found.contains(expect), "{name}: {found}");
+    }
+    let [.., remedy] = of("feature compatibility version");
+    let raise = "setFeatureCompatibilityVersion: \"4.4\"";
+    assert!(remedy.contains(raise), "{remedy}");
 }
 
 fn lowered(fcv: &str) -> Document {

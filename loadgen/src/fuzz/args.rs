@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::cli::releases::Releases;
 
-/// Prove the engine on seeded ops of every kind: one replica set to another, under writes,
-/// kills and elections, and then byte for byte.
+/// Prove the engine on seeded ops of every kind: one replica set or cluster to another,
+/// under writes, kills and elections, and then byte for byte.
 ///
 /// Each seed has databases of its own, and a batch of seeds goes through one run of the
 /// engine, on servers that are started once. What a seed does is a pure function of it.
@@ -29,6 +29,9 @@ pub struct Args {
     /// Seeds of one run of the engine
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..=64))]
     pub(super) batch: u64,
+    /// Clusters of two shards: some collections are sharded, transactions go across shards
+    #[arg(long)]
+    pub(super) sharded: bool,
     /// Members of each replica set: 1, or 3 for real elections
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=7))]
     pub(super) members: u8,

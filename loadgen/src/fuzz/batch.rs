@@ -11,6 +11,7 @@ use std::time::Duration;
 use futures_util::future::try_join_all;
 
 use super::Settings;
+use super::across::Across;
 use super::client::Client;
 use super::ground::Ground;
 use super::op::{ORDINARY, Op, second};
@@ -63,7 +64,12 @@ impl Case {
     }
 
     pub(super) fn plan(&self, settings: &Settings) -> Plan {
-        let plan = Plan::of(self.seed, &self.database, settings.source.into());
+        let plan = Plan::of(
+            self.seed,
+            &self.database,
+            settings.source.into(),
+            settings.cluster(),
+        );
         match &self.kept {
             None => plan,
             Some(kept) => plan.only(kept),
@@ -137,11 +143,16 @@ impl Runs<'_> {
     }
 
     async fn clients(&self, cases: &[Case]) -> Result<Vec<Writer>> {
-        let hosts = self.ground.source.sets()[0].server_hosts();
+        let hosts = self.ground.front();
+        let entry = self.ground.entry().await?;
         let writers = cases.iter().map(async |case| {
             let plan = case.plan(self.settings);
+            let across = match entry.clone() {
+                Some(entry) => Some(Across::connect(entry).await?),
+                None => None,
+            };
             Ok::<_, Error>(Writer {
-                client: Client::connect(hosts.clone()).await?,
+                client: Client::connect(hosts.clone(), across).await?,
                 dice: Dice::new(&[OF_PACE, case.seed]),
                 plan,
             })

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bson::spec::BinarySubtype;
 use bson::{Binary, Document, RawDocumentBuf, Utf8Lossy, Uuid, doc};
 
+use super::across::Across;
 use super::op::{Command, Deed, Op};
 use super::tally::{Answer, Tally};
 use super::value::append;
@@ -16,6 +17,7 @@ use crate::wire::link::{self, Link};
 
 /// What the end of a transaction is answered that was aborted by an error.
 const NO_SUCH_TRANSACTION: i32 = 251;
+pub(super) const NAMESPACE_NOT_FOUND: i32 = 26;
 const PRIMARY_TIMEOUT: Duration = Duration::from_secs(30);
 
 pub(super) struct Client {
@@ -24,11 +26,14 @@ pub(super) struct Client {
     session: Document,
     /// Of the last retryable write or transaction.
     number: i64,
+    /// To the shards of a cluster.
+    across: Option<Across>,
     pub(super) tally: Tally,
 }
 
 impl Client {
-    pub(super) async fn connect(hosts: Vec<String>) -> Result<Client> {
+    /// `hosts` of the set's members, or of the router.
+    pub(super) async fn connect(hosts: Vec<String>, across: Option<Across>) -> Result<Client> {
         let link = link::connect_primary(&hosts, PRIMARY_TIMEOUT).await?;
         let id = Binary {
             subtype: BinarySubtype::Uuid,
@@ -39,6 +44,7 @@ impl Client {
             link,
             session: doc! {"id": id},
             number: 0,
+            across,
             tally: Tally::default(),
         })
     }
@@ -49,14 +55,23 @@ impl Client {
     /// If the source has no primary any more.
     pub(super) async fn run(&mut self, op: &Op) -> Result<()> {
         let answers = match &op.deed {
-            Deed::Commands(commands) => self.commands(commands).await?,
-            Deed::Transaction { commands, commit } => self.transaction(commands, *commit).await?,
+            Deed::Commands(commands) => self.commands(commands, |_| true).await?,
+            Deed::Steps(commands) => self.commands(commands, is_as_good_as_done).await?,
+            Deed::Transaction { commands, commit } => match &mut self.across {
+                Some(across) => vec![across.run(commands, *commit).await?],
+                None => self.transaction(commands, *commit).await?,
+            },
         };
         self.tally.note(op.kind, &answers);
         Ok(())
     }
 
-    async fn commands(&mut self, commands: &[Command]) -> Result<Vec<Answer>> {
+    /// Up to the first whose answer ends it.
+    async fn commands(
+        &mut self,
+        commands: &[Command],
+        goes_on: fn(Answer) -> bool,
+    ) -> Result<Vec<Answer>> {
         let mut answers = Vec::new();
         for command in commands {
             let mut body = command.body.clone();
@@ -64,7 +79,11 @@ impl Client {
                 self.number += 1;
                 self.sign(&mut body);
             }
-            answers.push(self.send(&command.database, body).await?);
+            let answer = self.send(&command.database, body).await?;
+            answers.push(answer);
+            if !goes_on(answer) {
+                break;
+            }
         }
         Ok(answers)
     }
@@ -133,7 +152,14 @@ impl Client {
     }
 }
 
-/// Not the primary (any more), interrupted by a change of its state, shutting down.
-fn is_of_an_election(code: i32) -> bool {
-    [91, 189, 10107, 11600, 11602, 13435, 13436].contains(&code)
+fn is_as_good_as_done(answer: Answer) -> bool {
+    matches!(answer, Answer::Done | Answer::Refused(NAMESPACE_NOT_FOUND))
+}
+
+/// Not the primary (any more), interrupted by a change of its state, shutting down; or a
+/// router did not reach it.
+pub(super) fn is_of_an_election(code: i32) -> bool {
+    let of_server = [91, 189, 10107, 11600, 11602, 13435, 13436];
+    let of_router = [6, 7, 89, 133, 9001];
+    of_server.contains(&code) || of_router.contains(&code)
 }

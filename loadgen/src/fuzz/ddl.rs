@@ -13,11 +13,27 @@ use super::{value, write};
 pub(super) struct Kind {
     pub(super) name: &'static str,
     pub(super) weight: u64,
-    pub(super) make: fn(&mut Maker<'_>) -> Vec<Command>,
+    pub(super) make: Make,
+    /// Each command is for what the one before made.
+    pub(super) in_steps: bool,
 }
 
-const fn kind(name: &'static str, weight: u64, make: fn(&mut Maker<'_>) -> Vec<Command>) -> Kind {
-    Kind { name, weight, make }
+type Make = fn(&mut Maker<'_>) -> Vec<Command>;
+
+pub(super) const fn kind(name: &'static str, weight: u64, make: Make) -> Kind {
+    Kind {
+        name,
+        weight,
+        make,
+        in_steps: false,
+    }
+}
+
+pub(super) const fn steps(name: &'static str, weight: u64, make: Make) -> Kind {
+    Kind {
+        in_steps: true,
+        ..kind(name, weight, make)
+    }
 }
 
 /// All of them.
@@ -141,7 +157,7 @@ fn drop_database(maker: &mut Maker<'_>) -> Vec<Command> {
 
 fn create_indexes(maker: &mut Maker<'_>) -> Vec<Command> {
     // A unique index may refuse what a capped collection cannot take back.
-    let name = maker.ordinary();
+    let name = maker.uncapped();
     let count = 1 + maker.dice.below(2);
     let indexes: Vec<Document> = (0..count)
         .map(|_| index::specification(maker.dice.below(index::COUNT)))
@@ -150,7 +166,7 @@ fn create_indexes(maker: &mut Maker<'_>) -> Vec<Command> {
 }
 
 fn drop_indexes(maker: &mut Maker<'_>) -> Vec<Command> {
-    let name = maker.ordinary();
+    let name = maker.uncapped();
     let specification = index::specification(maker.dice.below(index::COUNT));
     let which = match maker.dice.below(6) {
         0 => Bson::String("*".to_owned()),
@@ -161,7 +177,7 @@ fn drop_indexes(maker: &mut Maker<'_>) -> Vec<Command> {
 }
 
 fn merge(maker: &mut Maker<'_>) -> Vec<Command> {
-    let (from, into) = (maker.ordinary(), maker.ordinary());
+    let (from, into) = (maker.uncapped(), maker.uncapped());
     let matched = maker.dice.pick(&["replace", "merge", "keepExisting"]);
     let stage = doc! {"$merge": {"into": into, "whenMatched": matched, "whenNotMatched": "insert"}};
     vec![maker.command(doc! {"aggregate": from, "pipeline": [stage], "cursor": {}})]
@@ -217,21 +233,21 @@ fn convert_to_capped(maker: &mut Maker<'_>) -> Vec<Command> {
 }
 
 fn out(maker: &mut Maker<'_>) -> Vec<Command> {
-    let (from, to) = (maker.ordinary(), maker.ordinary());
+    let (from, to) = (maker.uncapped(), maker.ordinary());
     let filter = doc! {"n": {"$gte": value::number(&mut maker.dice)}};
     let pipeline = [doc! {"$match": filter}, doc! {"$out": to}];
     vec![maker.command(doc! {"aggregate": from, "pipeline": pipeline.to_vec(), "cursor": {}})]
 }
 
 fn mod_expiry(maker: &mut Maker<'_>) -> Vec<Command> {
-    let (name, index) = (maker.ordinary(), maker.dice.pick(&["i5", "i17", "i0"]));
+    let (name, index) = (maker.uncapped(), maker.dice.pick(&["i5", "i17", "i0"]));
     let change = doc! {"name": index, "expireAfterSeconds": 10 + maker.dice.below(1000) as i64};
     vec![maker.command(doc! {"collMod": name, "index": change})]
 }
 
 fn mod_hidden(maker: &mut Maker<'_>) -> Vec<Command> {
     let (name, index) = (
-        maker.ordinary(),
+        maker.uncapped(),
         format!("i{}", maker.dice.below(index::COUNT)),
     );
     let change = doc! {"name": index, "hidden": maker.dice.one_in(2)};
@@ -239,7 +255,7 @@ fn mod_hidden(maker: &mut Maker<'_>) -> Vec<Command> {
 }
 
 fn mod_validator(maker: &mut Maker<'_>) -> Vec<Command> {
-    let command = doc! {"collMod": maker.ordinary()};
+    let command = doc! {"collMod": maker.uncapped()};
     let change = validation(maker);
     vec![maker.command(command.into_iter().chain(change).collect())]
 }
@@ -256,7 +272,7 @@ fn mod_capped(maker: &mut Maker<'_>) -> Vec<Command> {
 }
 
 fn mod_images(maker: &mut Maker<'_>) -> Vec<Command> {
-    let (name, enabled) = (maker.ordinary(), maker.dice.one_in(2));
+    let (name, enabled) = (maker.uncapped(), maker.dice.one_in(2));
     let change = if maker.dice.one_in(2) {
         doc! {"collMod": name, "recordPreImages": enabled}
     } else {
@@ -267,7 +283,7 @@ fn mod_images(maker: &mut Maker<'_>) -> Vec<Command> {
 
 /// What a view shows.
 fn shown(maker: &mut Maker<'_>) -> Document {
-    let on = maker.ordinary();
+    let on = maker.uncapped();
     let stage = doc! {"$match": {"n": {"$gte": value::number(&mut maker.dice)}}};
     doc! {"viewOn": on, "pipeline": [stage]}
 }
@@ -315,7 +331,7 @@ fn time_series(maker: &mut Maker<'_>) -> Vec<Command> {
 
 /// Begun, taken back, or completed.
 fn mod_unique(maker: &mut Maker<'_>) -> Vec<Command> {
-    let (name, index) = (maker.ordinary(), maker.dice.pick(&["i0", "i1", "i14"]));
+    let (name, index) = (maker.uncapped(), maker.dice.pick(&["i0", "i1", "i14"]));
     let change = match maker.dice.below(4) {
         0 => doc! {"name": index, "prepareUnique": false},
         1 => doc! {"name": index, "unique": true},

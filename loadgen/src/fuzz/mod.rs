@@ -3,9 +3,11 @@
 //!
 //! Owns the way through the seeds and what is told of them.
 
+mod across;
 mod args;
 mod batch;
 mod client;
+mod cluster;
 mod ddl;
 mod failing;
 mod ground;
@@ -36,7 +38,7 @@ use crate::server::version::Release;
 use batch::{Case, Runs};
 use failing::Failure;
 use ground::Ground;
-use op::{Command, Deed};
+use op::{Cluster, Command, Deed};
 
 const EXIT_INTERRUPTED: u8 = 130;
 /// Of a command, when it is told.
@@ -49,6 +51,8 @@ pub struct Settings {
     pub program: PathBuf,
     pub source: Release,
     pub target: Release,
+    /// A cluster of two shards to another one; else a replica set.
+    pub sharded: bool,
     /// Of each replica set.
     pub members: usize,
     /// Seeds of one run of the engine.
@@ -60,6 +64,15 @@ pub struct Settings {
     /// All has other names on the target.
     pub renamed: bool,
     pub engine_args: Vec<String>,
+}
+
+impl Settings {
+    /// None: replica sets.
+    fn cluster(&self) -> Option<Cluster> {
+        self.sharded.then_some(Cluster {
+            renames: (6, 0) <= (self.target.major, self.target.minor),
+        })
+    }
 }
 
 /// What came of all seeds.
@@ -101,6 +114,7 @@ async fn all(args: &Args) -> Result<Outcome> {
         },
         source: args.releases.source(),
         target: args.releases.target(),
+        sharded: args.sharded,
         members: args.members.into(),
         batch: args.batch as usize,
         stop_after: Duration::from_secs(args.stop_after_s.unwrap_or(u32::MAX.into())),
@@ -178,7 +192,7 @@ async fn tell(runs: &mut Runs<'_>, failure: &Failure, trouble: u64) -> Result<()
     for (at, op) in plan.ops.iter().enumerate() {
         let when = if at < plan.before { "before" } else { "during" };
         let (what, commands) = match &op.deed {
-            Deed::Commands(commands) => ("", commands),
+            Deed::Commands(commands) | Deed::Steps(commands) => ("", commands),
             Deed::Transaction { commands, .. } => (" (transaction)", commands),
         };
         eprintln!("  {when} {}{what}", op.kind);

@@ -5,6 +5,7 @@
 
 use bson::{Document, RawDocumentBuf};
 
+use super::cluster::SHARDED;
 use super::value;
 use crate::abilities::Abilities;
 use crate::layout::dice::Dice;
@@ -15,6 +16,18 @@ pub(super) const ORDINARY: [&str; 5] = ["a", "b", "c", "d", "о.dd-й"];
 pub(super) const CAPPED: [&str; 2] = ["cap", "cap2"];
 /// Its documents have field names twice: 6.0.5 ends at an update of one by a pipeline.
 pub(super) const DUPLICATES: &str = "dup";
+
+/// What there is to change in a cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cluster {
+    /// The engine follows renames into the target.
+    pub renames: bool,
+}
+
+impl Cluster {
+    /// Names of its shards.
+    pub(super) const SHARDS: [&str; 2] = ["shard0", "shard1"];
+}
 
 /// One step.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,6 +41,9 @@ pub struct Op {
 pub enum Deed {
     /// One after the other, whatever becomes of the one before.
     Commands(Vec<Command>),
+    /// The same up to the first that is not done: what follows is for what it made. That
+    /// there was nothing to drop is as good.
+    Steps(Vec<Command>),
     /// All in one transaction, which is then committed or aborted.
     Transaction {
         commands: Vec<Command>,
@@ -48,6 +64,8 @@ pub(super) struct Maker<'a> {
     pub(super) dice: Dice,
     pub(super) abilities: Abilities,
     pub(super) database: &'a str,
+    /// None: a replica set.
+    pub(super) cluster: Option<Cluster>,
 }
 
 impl Maker<'_> {
@@ -55,8 +73,19 @@ impl Maker<'_> {
         self.dice.pick(&ORDINARY)
     }
 
+    /// A sharded one, too.
+    pub(super) fn uncapped(&mut self) -> &'static str {
+        match self.cluster {
+            Some(_) if self.dice.one_in(2) => self.dice.pick(&SHARDED),
+            _ => self.ordinary(),
+        }
+    }
+
     /// Of any sort.
     pub(super) fn collection(&mut self) -> &'static str {
+        if self.cluster.is_some() && self.dice.one_in(2) {
+            return self.dice.pick(&SHARDED);
+        }
         match self.dice.below(8) {
             0 => self.dice.pick(&CAPPED),
             1 => DUPLICATES,

@@ -3,8 +3,9 @@
 //!
 //! Knows nothing about servers.
 
-use super::ddl::KINDS;
-use super::op::{Deed, Maker, Op};
+use super::cluster;
+use super::ddl::{KINDS, Kind};
+use super::op::{Cluster, Deed, Maker, Op};
 use super::write::{self, WRITES};
 use crate::abilities::Abilities;
 use crate::layout::dice::Dice;
@@ -27,14 +28,18 @@ pub struct Plan {
 }
 
 impl Plan {
-    pub fn of(seed: u64, database: &str, abilities: Abilities) -> Plan {
+    pub fn of(seed: u64, database: &str, abilities: Abilities, cluster: Option<Cluster>) -> Plan {
+        let setting_up = cluster.map_or(0, |_| cluster::SETTING_UP);
         let ops = (0..OPS).map(|number| {
             let mut maker = Maker {
                 dice: Dice::new(&[OF_OPS, seed, number as u64]),
                 abilities,
                 database,
+                cluster,
             };
-            if number < FILLING {
+            if number < setting_up {
+                cluster::set_up(&mut maker, number)
+            } else if number < FILLING + setting_up {
                 write::insert(&mut maker)
             } else if maker.dice.one_in(DDL_ONE_IN) {
                 ddl(&mut maker)
@@ -56,17 +61,29 @@ impl Plan {
 }
 
 fn ddl(maker: &mut Maker<'_>) -> Op {
-    let at = weighted(&mut maker.dice, KINDS.iter().map(|kind| kind.weight));
-    let kind = &KINDS[at];
+    let kinds: Vec<&Kind> = match maker.cluster {
+        None => KINDS.iter().collect(),
+        Some(cluster) => cluster::kinds(cluster).collect(),
+    };
+    let at = weighted(&mut maker.dice, kinds.iter().map(|kind| kind.weight));
+    let commands = (kinds[at].make)(maker);
     Op {
-        kind: kind.name,
-        deed: Deed::Commands((kind.make)(maker)),
+        kind: kinds[at].name,
+        deed: if kinds[at].in_steps {
+            Deed::Steps(commands)
+        } else {
+            Deed::Commands(commands)
+        },
     }
 }
 
 fn a_write(maker: &mut Maker<'_>) -> Op {
-    let at = weighted(&mut maker.dice, WRITES.iter().map(|(weight, _)| *weight));
-    WRITES[at].1(maker)
+    let writes = match maker.cluster {
+        None => &WRITES[..],
+        Some(_) => &cluster::WRITES[..],
+    };
+    let at = weighted(&mut maker.dice, writes.iter().map(|(weight, _)| *weight));
+    writes[at].1(maker)
 }
 
 /// A place, the likelier the more it weighs.
@@ -85,17 +102,26 @@ fn weighted(dice: &mut Dice, weights: impl Iterator<Item = u64> + Clone) -> usiz
 mod tests {
     use std::collections::BTreeSet;
 
+    use bson::Document;
+
     use super::*;
     use crate::fuzz::op::{Command, second};
     use crate::server::version;
 
     fn plan(seed: u64, database: &str) -> Plan {
-        Plan::of(seed, database, version::DEFAULT.into())
+        Plan::of(seed, database, version::DEFAULT.into(), None)
+    }
+
+    fn plan_of_cluster(seed: u64, database: &str) -> Plan {
+        let cluster = Some(Cluster { renames: true });
+        Plan::of(seed, database, version::DEFAULT.into(), cluster)
     }
 
     fn commands(op: &Op) -> &[Command] {
         match &op.deed {
-            Deed::Commands(commands) | Deed::Transaction { commands, .. } => commands,
+            Deed::Commands(commands)
+            | Deed::Steps(commands)
+            | Deed::Transaction { commands, .. } => commands,
         }
     }
 
@@ -126,9 +152,43 @@ mod tests {
     }
 
     #[test]
+    fn every_kind_of_a_cluster_comes_up() {
+        let ops = (0..80).flat_map(|seed| plan_of_cluster(seed, "d").ops);
+        let seen: BTreeSet<&str> = ops.map(|op| op.kind).collect();
+        let kinds = cluster::kinds(Cluster { renames: true });
+        for kind in kinds.filter(|kind| 0 < kind.weight) {
+            assert!(seen.contains(kind.name), "{}", kind.name);
+        }
+        assert!(!seen.contains("applyOps") && seen.contains("transaction"));
+    }
+
+    /// Of a sharded collection no run follows a rename, nor that it is sharded in its place.
+    #[test]
+    fn what_stops_a_cluster_s_run_by_rule_is_not_done() {
+        for op in (0..80).flat_map(|seed| plan_of_cluster(seed, "d").ops) {
+            let bodies: Vec<Document> = commands(&op)
+                .iter()
+                .filter_map(|command| Document::try_from(command.body.as_ref()).ok())
+                .collect();
+            let names_sharded = |name: &str| cluster::SHARDED.iter().any(|of| name.ends_with(of));
+            for (at, body) in bodies.iter().enumerate() {
+                for name in ["renameCollection", "to", "create"] {
+                    let named = body.get_str(name).is_ok_and(names_sharded);
+                    assert!(!named, "{body}");
+                }
+                if body.contains_key("shardCollection") {
+                    assert!(matches!(op.deed, Deed::Steps(_)) && 0 < at);
+                    assert!(bodies[0].contains_key("drop"), "{body}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn a_seed_keeps_to_its_own_databases() {
         let own = ["d".to_owned(), second("d"), "admin".to_owned()];
-        for op in (0..20).flat_map(|seed| plan(seed, "d").ops) {
+        let all = (0..20).flat_map(|seed| [plan(seed, "d"), plan_of_cluster(seed, "d")]);
+        for op in all.flat_map(|plan| plan.ops) {
             for command in commands(&op) {
                 assert!(own.contains(&command.database), "{command:?}");
             }

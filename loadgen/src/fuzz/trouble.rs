@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::ground::Ground;
 use super::tally::Tally;
+use crate::cluster::{Deployment, ReplicaSet};
 use crate::engine::keeper::Keeper;
 use crate::error::Result;
 use crate::layout::dice::Dice;
@@ -54,8 +55,8 @@ impl Trouble {
                     engine.signal(libc::SIGKILL);
                     tally.kills += 1;
                 }
-                Event::ElectSource => ground.source.sets()[0].elect().await?,
-                Event::ElectTarget => ground.target.sets()[0].elect().await?,
+                Event::ElectSource => one_of(&ground.source, *at).elect().await?,
+                Event::ElectTarget => one_of(&ground.target, *at).elect().await?,
             }
             if *event != Event::Kill {
                 tally.elections += 1;
@@ -63,6 +64,12 @@ impl Trouble {
         }
         Ok(tally)
     }
+}
+
+/// One of its replica sets, by the time.
+fn one_of(side: &Deployment, at: Duration) -> &ReplicaSet {
+    let sets = side.sets();
+    sets[at.subsec_micros() as usize % sets.len()]
 }
 
 #[cfg(test)]

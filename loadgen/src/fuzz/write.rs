@@ -18,7 +18,7 @@ const COMMANDS_MAX: u64 = 5;
 const LARGE_BYTES: usize = 9 << 20;
 
 /// Weight, and what makes one.
-type Write = (u64, fn(&mut Maker<'_>) -> Op);
+pub(super) type Write = (u64, fn(&mut Maker<'_>) -> Op);
 
 pub(super) const WRITES: [Write; 7] = [
     (20, insert),
@@ -68,7 +68,7 @@ pub(super) fn inserts_into(maker: &mut Maker<'_>, collection: &str) -> Command {
     Command::new(maker.database, command)
 }
 
-fn update(maker: &mut Maker<'_>) -> Op {
+pub(super) fn update(maker: &mut Maker<'_>) -> Op {
     let (kind, command) = updates(maker);
     op(kind, command, maker)
 }
@@ -76,6 +76,10 @@ fn update(maker: &mut Maker<'_>) -> Op {
 /// Named by the first statement.
 fn updates(maker: &mut Maker<'_>) -> (&'static str, Command) {
     let collection = maker.collection();
+    updates_of(maker, collection)
+}
+
+pub(super) fn updates_of(maker: &mut Maker<'_>, collection: &str) -> (&'static str, Command) {
     let count = if maker.dice.one_in(4) {
         1 + maker.dice.below(STATEMENTS_MAX)
     } else {
@@ -109,7 +113,7 @@ fn change(maker: &mut Maker<'_>, collection: &str) -> Change {
     }
 }
 
-fn query(maker: &mut Maker<'_>) -> Document {
+pub(super) fn query(maker: &mut Maker<'_>) -> Document {
     let dice = &mut maker.dice;
     match dice.below(10) {
         0 => doc! {},
@@ -120,7 +124,7 @@ fn query(maker: &mut Maker<'_>) -> Document {
     }
 }
 
-fn find_and_modify(maker: &mut Maker<'_>) -> Op {
+pub(super) fn find_and_modify(maker: &mut Maker<'_>) -> Op {
     let command = one_found(maker);
     op("findAndModify", command, maker)
 }
@@ -147,13 +151,17 @@ fn one_found(maker: &mut Maker<'_>) -> Command {
     maker.command(command)
 }
 
-fn delete(maker: &mut Maker<'_>) -> Op {
+pub(super) fn delete(maker: &mut Maker<'_>) -> Op {
     let command = deletes(maker);
     op("delete", command, maker)
 }
 
 fn deletes(maker: &mut Maker<'_>) -> Command {
     let collection = maker.collection();
+    deletes_of(maker, collection)
+}
+
+pub(super) fn deletes_of(maker: &mut Maker<'_>, collection: &str) -> Command {
     let count = 1 + maker.dice.below(STATEMENTS_MAX);
     let statements = (0..count).map(|_| {
         let limit = i32::from(!maker.dice.one_in(6));
@@ -187,7 +195,7 @@ fn transaction(maker: &mut Maker<'_>) -> Op {
 }
 
 /// Of more than one oplog entry.
-fn large_transaction(maker: &mut Maker<'_>) -> Op {
+pub(super) fn large_transaction(maker: &mut Maker<'_>) -> Op {
     let mut commands = vec![inserts(maker)];
     for _ in 0..2 {
         let (collection, id) = (maker.ordinary(), value::id(&mut maker.dice));

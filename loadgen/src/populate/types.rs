@@ -169,6 +169,8 @@ fn mixed_ids() -> Vec<RawDocumentBuf> {
     let mut with_pointer = RawDocumentBuf::new();
     with_pointer.append(cstr!("_id"), pointer(&db_pointer(cstr!("p"))));
     documents.push(with_pointer);
+    // A reference: field names that begin with `$`.
+    documents.push(rawdoc! {"_id": {"$ref": "c", "$id": 1, "$db": "d"}});
     documents
 }
 
@@ -237,7 +239,8 @@ fn shapes(dollars: bool) -> Vec<RawDocumentBuf> {
         rawdoc! {"_id": "names of numbers", "0": 1, "in": {"1": "a", "0": "b"}, "u": 1, "i": 2, "d": 3, "sa": 4, "diff": {}},
         rawdoc! {"_id": "unicode", "ключ": "значение", "😀": "\u{10FFFF}"},
         deep(),
-        largest(),
+        largest("largest"),
+        largest(&"large _id ".repeat(800)),
     ];
     if dollars {
         documents.push(rawdoc! {"_id": "dollars", "in": {"$set": 1, "$": 2}, "a$": 3, "$top": 4});
@@ -258,8 +261,8 @@ fn deep() -> RawDocumentBuf {
 }
 
 /// Exactly as large as the server takes.
-fn largest() -> RawDocumentBuf {
-    let mut document = rawdoc! {"_id": "largest", "tail": 1};
+fn largest(id: &str) -> RawDocumentBuf {
+    let mut document = rawdoc! {"_id": id, "tail": 1};
     // Type, name with its NUL, length, subtype.
     let overhead = 1 + "data\0".len() + 4 + 1;
     let bytes = vec![0xA5; DOCUMENT_BYTES_MAX - document.as_bytes().len() - overhead];

@@ -46,11 +46,11 @@ impl Limits {
         })
     }
 
-    /// No limits, in place of these.
+    /// No limits, in place of these. Larger ones stay.
     pub fn room(self) -> Self {
         Limits {
+            bytes: self.bytes.max(ROOM_BYTES),
             documents: self.documents.and(Self::ROOM.documents),
-            ..Self::ROOM
         }
     }
 
@@ -111,6 +111,8 @@ mod tests {
         let change = Limits::of(&unlimited).unwrap().change();
         assert_eq!(change, rawdoc! {"cappedSize": 512i64, "cappedMax": -1i64});
         assert_eq!(Limits::of(&rawdoc! {"size": 4096}), None);
+        let larger = Limits::of(&rawdoc! {"capped": true, "size": ROOM_BYTES + 256}).unwrap();
+        assert!(larger.are_room() && larger.room() == larger);
     }
 
     #[test]

@@ -131,6 +131,13 @@ pub struct Sharded {
     pub version: Option<MapVersion>,
 }
 
+impl Sharded {
+    /// Shard `shard` has chunks of it.
+    pub fn is_on(&self, shard: usize) -> bool {
+        self.chunks.iter().any(|chunk| chunk.shard == shard)
+    }
+}
+
 /// The state of a chunk map in which its chunks were read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MapVersion {
@@ -197,7 +204,7 @@ impl Collection {
     /// True if shard `shard` holds documents of this collection that count (R8).
     pub fn lives_on(&self, shard: usize) -> bool {
         match &self.sharded {
-            Some(s) => s.chunks.iter().any(|c| c.shard == shard),
+            Some(sharded) => sharded.is_on(shard),
             None => self.primary == shard,
         }
     }

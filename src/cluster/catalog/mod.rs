@@ -2,9 +2,10 @@
 //! sharding metadata, as far as they are in the deployment's scope (`crate::scope`).
 //!
 //! Names and options come from the shard that owns the database (`listing`),
-//! sharding from the config server (`sharding`); here they are put together.
+//! sharding from the config server (`sharding`); `assembled` puts them together.
 //! Reads only.
 
+mod assembled;
 pub mod capped;
 pub mod collection;
 pub mod contents;
@@ -34,6 +35,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use mongodb::Client;
 
 use crate::cluster::admin;
+use crate::cluster::catalog::assembled::collections_of;
 use crate::cluster::catalog::listing::Listed;
 use crate::cluster::catalog::sharding::ShardedRow;
 use crate::cluster::deployment::{Deployment, Shard, Topology};
@@ -329,71 +331,4 @@ async fn read_one_once(deployment: &Deployment, ns: &Namespace) -> Result<Option
     let listed = named::collections(primary, &ns.db, Some(&ns.coll)).await?;
     let found = collections_of(deployment, &database, rows, listed).await;
     Ok(found?.pop())
-}
-
-/// The collections of one database, or some of them, as its primary shard lists them, put
-/// together with their sharding.
-async fn collections_of(
-    deployment: &Deployment,
-    database: &Database,
-    rows: Vec<ShardedRow>,
-    listed: Vec<Listed>,
-) -> Result<Vec<Collection>> {
-    let mut by_name: HashMap<String, ShardedRow> =
-        rows.into_iter().map(|r| (r.ns.coll.clone(), r)).collect();
-    let mut found = Vec::new();
-    for listed in listed {
-        let row = by_name.remove(&listed.name);
-        found.push((listed, row));
-    }
-    for (name, row) in by_name {
-        found.push((listed_elsewhere(deployment, &row, &name).await?, Some(row)));
-    }
-    stream::iter(found)
-        .map(|(listed, row)| assemble(deployment, database, listed, row))
-        .buffered(READ_CONCURRENCY)
-        .try_collect()
-        .await
-}
-
-/// A sharded collection its database's primary shard does not know is described
-/// by a shard that owns chunks of it.
-async fn listed_elsewhere(deployment: &Deployment, row: &ShardedRow, name: &str) -> Result<Listed> {
-    let owner = &deployment.shards[row.sharded.chunks[0].shard];
-    let listed = named::collections(owner, &row.ns.db, Some(name)).await?;
-    listed
-        .into_iter()
-        .next()
-        .ok_or_else(|| torn(format_args!("{} vanished", row.ns)))
-}
-
-async fn assemble(
-    deployment: &Deployment,
-    database: &Database,
-    listed: Listed,
-    row: Option<ShardedRow>,
-) -> Result<Collection> {
-    let ns = Namespace {
-        db: database.name.clone(),
-        coll: listed.name,
-    };
-    let mut key_index = None;
-    if let Some(row) = &row {
-        if listed.uuid != Some(row.uuid) {
-            return Err(torn(format_args!("{ns} changed its UUID")));
-        }
-        let owner = &deployment.shards[row.sharded.chunks[0].shard];
-        let listed = indexes_of(owner, &ns.own(&owner.scope).db, row.uuid).await?;
-        let specs = listed.ok_or_else(|| torn(format_args!("{ns} vanished from {}", owner.id)))?;
-        key_index = index::of_shard_key(&specs, &row.sharded.key);
-    }
-    Ok(Collection {
-        ns,
-        kind: listed.kind,
-        uuid: listed.uuid,
-        options: listed.options,
-        primary: database.primary,
-        sharded: row.map(|r| r.sharded),
-        key_index,
-    })
 }

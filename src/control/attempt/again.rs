@@ -1,7 +1,11 @@
 //! A source shard, or one collection of it, is copied again because an operator asked the
 //! running process for that: between two attempts, as `shardlift recopy` does without one.
 
-use tokio::sync::mpsc;
+use std::convert::Infallible;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::cluster::retry::Retry;
 use crate::control::attempt::pause;
@@ -10,8 +14,12 @@ use crate::control::process::Process;
 use crate::control::recorded::restart;
 use crate::control::stop;
 use crate::error::{Error, Kind, Result};
-use crate::observe::api::request::{Recopied, Request};
+use crate::observe::api::request::{Answer, Recopied, Request};
 use crate::observe::phase::Phase;
+
+/// When whoever asked is answered at the latest: after 30 s nobody waits any more, and the
+/// attempt took a few to end.
+const ANSWERED_BY: Duration = Duration::from_secs(20);
 
 /// Why it cannot be; None if it can.
 pub fn unfit(process: Process<'_>, asked: &Recopied) -> Option<String> {
@@ -34,36 +42,30 @@ pub fn unfit(process: Process<'_>, asked: &Recopied) -> Option<String> {
     ns.err().map(|e| e.to_string())
 }
 
-/// Does it, whatever takes a while to answer; no attempt is under way.
+/// Does it, whatever takes a while to answer; no attempt is under way. Whoever asked is answered
+/// once nothing speaks against it.
 ///
 /// # Errors
-/// By what ends it: a signal, a cancel, a server that stays away. Not by a refusal, which is a
-/// warning until it is asked for again.
+/// By what ends it: a signal, a cancel, a server that stays away. Not by a refusal. One that
+/// nobody was told is a warning until it is asked for again.
 pub async fn copy(
     process: Process<'_>,
     requests: &mut mpsc::Receiver<Request>,
     asked: &Recopied,
+    reply: oneshot::Sender<Answer>,
 ) -> Result<()> {
-    let Process {
-        config,
-        run,
-        opened,
-        stop,
-    } = process;
-    let (shard, ns) = (&asked.shard, asked.ns.as_deref());
-    let ns = ns.map(restart::namespace).transpose()?;
+    let Process { run, .. } = process;
     run.enter(
         Phase::Recovering,
         &format!("an operator wants {asked} to be copied again"),
     );
-    let (source, target) = (&opened.sides.source, &opened.sides.target);
-    let cut = prepare::cut(config);
-    let mut retry = Retry::new(config.away_max());
-    let doing = "emptying what is copied again";
-    let done = retry.until_it_works(|| restart::alone(source, target, shard, ns.as_ref(), cut));
-    let done = stop::unless_ended(requests, stop, doing, Box::pin(done));
+    let asker = Asker(Mutex::new(Some(reply)));
+    let done = tokio::select! {
+        done = empty(process, requests, asked, &asker) => done,
+        never = asker.answer_late(asked) => match never {},
+    };
     let subject = format!("recopy of {asked}");
-    match pause::meanwhile(process, done).await {
+    match done {
         Ok(told) => {
             tracing::info!("{told}");
             run.warn_while(&subject, None);
@@ -71,11 +73,65 @@ pub async fn copy(
         }
         Err(e) if e.kind == Kind::Refused => {
             let told = format!("{asked} is not copied again, or not all of it: {e}");
-            run.warn_while(&subject, Some(told));
+            tracing::info!("{told}");
+            let is_told = asker.answer(Err(told.clone()));
+            run.warn_while(&subject, Some(told).filter(|_| !is_told));
             Ok(())
         }
-        Err(e) if e.kind == Kind::Cancelled => Err(e),
-        Err(e) => Err(half_done(e, asked)),
+        Err(e) => {
+            asker.answer(Err(format!("{asked} is not copied again: {e}")));
+            if e.kind == Kind::Cancelled {
+                return Err(e);
+            }
+            Err(half_done(e, asked))
+        }
+    }
+}
+
+/// Returns what was done, as a sentence.
+async fn empty(
+    process: Process<'_>,
+    requests: &mut mpsc::Receiver<Request>,
+    asked: &Recopied,
+    asker: &Asker,
+) -> Result<String> {
+    let Process {
+        config,
+        opened,
+        stop,
+        ..
+    } = process;
+    let (shard, ns) = (&asked.shard, asked.ns.as_deref());
+    let ns = ns.map(restart::namespace).transpose()?;
+    let (source, target) = (&opened.sides.source, &opened.sides.target);
+    let cut = prepare::cut(config);
+    let accepted = || {
+        asker.answer(Ok(format!("{asked} is copied again")));
+    };
+    let mut retry = Retry::new(config.away_max());
+    let work = || restart::alone(source, target, (shard, ns.as_ref()), cut, &accepted);
+    let doing = "emptying what is copied again";
+    let done = stop::unless_ended(requests, stop, doing, Box::pin(retry.until_it_works(work)));
+    pause::meanwhile(process, done).await
+}
+
+/// The operator who asked for it, until that one is answered.
+struct Asker(Mutex<Option<oneshot::Sender<Answer>>>);
+
+impl Asker {
+    /// True if the answer is the first, and somebody waits for it.
+    fn answer(&self, answer: Answer) -> bool {
+        let reply = self.0.lock().take();
+        reply.is_some_and(|reply| reply.send(answer).is_ok())
+    }
+
+    /// Before whoever asked waits no more.
+    async fn answer_late(&self, asked: &Recopied) -> Infallible {
+        tokio::time::sleep(ANSWERED_BY).await;
+        let told =
+            format!("{asked} is to be copied again: `shardlift status` says if it cannot be");
+        self.answer(Ok(told));
+        std::future::pending().await
     }
 }
 

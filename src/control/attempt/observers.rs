@@ -93,6 +93,7 @@ fn observe(observers: &mut JoinSet<()>, process: Process<'_>, pair: &Arc<Pair>) 
     ));
     observers.spawn(watchdog::stuck(pair.clone()));
     observers.spawn(watchdog::missed(pair.clone(), run.clone()));
+    observers.spawn(watchdog::crossed(pair.clone(), run.clone()));
     let window = watchdog::window(pair.clone(), run.clone(), config.oplog_warn_s);
     observers.spawn(window);
     let newest_ms = Arc::new(AtomicU64::new(0));

@@ -94,6 +94,21 @@ pub async fn missed(pair: Arc<Pair>, run: Arc<Run>) {
     }
 }
 
+/// Tells of transactions that are applied in part.
+pub async fn crossed(pair: Arc<Pair>, run: Arc<Run>) {
+    loop {
+        let crossed = pair.metrics.transactions_crossed.load(Relaxed);
+        let told = (0 < crossed).then(|| {
+            format!(
+                "{}: {crossed} transactions wrote what the filters leave out, too: of each only what is in is applied, all at once",
+                pair.name
+            )
+        });
+        run.warn_while(&format!("transactions crossed on {}", pair.name), told);
+        tokio::time::sleep(POLL).await;
+    }
+}
+
 /// Watches how far the source's oplog reaches back beyond what a restart needs.
 /// `enough_s`: below it a warning is given, once the oplog rolls over at all.
 pub async fn window(pair: Arc<Pair>, run: Arc<Run>, enough_s: u64) {

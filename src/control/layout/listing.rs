@@ -245,6 +245,7 @@ mod tests {
         let namings = Namings {
             before: before.iter().map(named).collect(),
             created: created.iter().map(|of| uuid(*of)).collect(),
+            ..Namings::default()
         };
         let scope = Scope::new(
             crate::scope::filters::Filters {

@@ -19,10 +19,10 @@ mod chunks;
 pub mod dropping;
 pub mod prepare;
 
-use bson::{RawDocument, RawDocumentBuf, doc};
+use bson::{RawDocument, RawDocumentBuf, doc, rawdoc};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use crate::bson::element::elements;
+use crate::bson::element::{document, elements};
 use crate::bson::view::View;
 use crate::cluster::admin;
 use crate::cluster::catalog::{self, Catalog, Collection, CollectionKind, Namespace, Sharded};
@@ -33,10 +33,9 @@ use crate::codes;
 use crate::control::layout::chunks::{AT_START, Moves, ON_THE_FLY};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
+use crate::pair::ddl::options::changes;
 use crate::pair::ddl::refused::unless_taken;
 
-/// The option that says which fields are encrypted.
-const ENCRYPTED: &str = "encryptedFields";
 /// Collections made side by side.
 const CONCURRENCY: usize = 8;
 
@@ -146,10 +145,6 @@ async fn make(
     moves: &Moves,
 ) -> Result<()> {
     let ns = &collection.ns;
-    if let Some(refused) = refused(collection) {
-        let found = format!("{} is {refused}", ns.public());
-        return Err(Error::new(Kind::Unsupported, found));
-    }
     let mut there = catalog::read_one(target, ns).await?;
     if there.is_none() {
         let options = options::to_lay_out(&collection.options, target.dialect.writes);
@@ -170,6 +165,7 @@ async fn make(
     }
     if let Some(there) = &there {
         same_or_refuse(target, collection, there)?;
+        bring_options(target, collection, there).await?;
     }
     series::make_view(target, collection).await?;
     let Some(sharded) = &collection.sharded else {
@@ -249,20 +245,12 @@ fn is_hashed(key: &RawDocument) -> bool {
 }
 
 fn same_or_refuse(target: &Deployment, wanted: &Collection, there: &Collection) -> Result<()> {
-    let options = &wanted.options;
-    // Earlier releases made it without room.
-    let may_be = [
-        options::to_lay_out(options, target.dialect.writes),
-        options::to_create(options),
-    ];
-    let found = options::as_made(&there.options);
-    let are_same = may_be
-        .iter()
-        .any(|options| options::same(&options::as_made(options), &found));
+    let forms = target.dialect.writes;
+    let are_alike = options::made_alike(&wanted.options, &there.options, forms);
     let key = |c: &Collection| c.sharded.as_ref().map(|s| (s.key.clone(), s.unique));
     let differs = if wanted.kind != there.kind {
         "is of another kind"
-    } else if !are_same {
+    } else if !are_alike {
         "has other options"
     } else if there.sharded.is_some() && key(wanted) != key(there) {
         "has another shard key"
@@ -272,10 +260,21 @@ fn same_or_refuse(target: &Deployment, wanted: &Collection, there: &Collection) 
     Err(exists(&wanted.ns, differs))
 }
 
-/// What cannot be laid out, in words; None for all else.
-pub fn refused(collection: &Collection) -> Option<&'static str> {
-    let is_encrypted = collection.options.get_document(ENCRYPTED).is_ok();
-    is_encrypted.then_some("a collection of queryable encryption")
+/// Changes options of what is there. No entry of the log may say so: of a collection that is
+/// copied anew those up to then are passed.
+async fn bring_options(target: &Deployment, wanted: &Collection, there: &Collection) -> Result<()> {
+    let ns = &wanted.ns;
+    for change in changes(&wanted.options, &there.options) {
+        let head = rawdoc! { "collMod": ns.coll.as_str() };
+        let command = document(elements(&head).chain(elements(&change)));
+        admin::run_majority(&target.entry, &ns.db, &command)
+            .await
+            .map_err(|e| {
+                let own = ns.own(&target.scope.clone().on(false));
+                unless_taken(e, format_args!("change {own} there by `collMod`"))
+            })?;
+    }
+    Ok(())
 }
 
 /// True if two collections, or views, were created alike.

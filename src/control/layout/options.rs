@@ -8,16 +8,28 @@ use bson::{RawDocument, RawDocumentBuf};
 
 use crate::bson::element::{Element, elements, field};
 use crate::bson::view::View;
-use crate::cluster::catalog::EXPIRY;
-use crate::cluster::catalog::capped::with_room;
+use crate::cluster::catalog::capped::{LIMITS, Limits, with_room};
 use crate::cluster::catalog::listing::without;
+use crate::cluster::catalog::{EXPIRY, PRE_IMAGES};
 use crate::cluster::dialect::WriteForms;
+use crate::pair::ddl::options::IMAGES;
 
 /// Options a 6.0 server lists for old collections and refuses to create.
 const OBSOLETE: &str = "autoIndexId";
 /// Left over by an `$out` that broke off. A server refuses to create such a collection,
 /// and drops it at its next election, which is followed as any drop.
 pub(crate) const TEMPORARY: &str = "temp";
+
+/// Options that `collMod` changes, but for the size of a capped collection.
+const CHANGED: [&str; 5] = [
+    "validator",
+    "validationLevel",
+    "validationAction",
+    PRE_IMAGES,
+    IMAGES,
+];
+/// Of a time series.
+const CHANGED_OF_SERIES: [&str; 2] = ["granularity", "bucketMaxSpanSeconds"];
 
 /// The same of a target that lets nothing go by itself: what it may hold waits, too.
 pub(super) fn to_lay_out(options: &RawDocument, forms: WriteForms) -> RawDocumentBuf {
@@ -34,14 +46,22 @@ pub(crate) fn to_create(options: &RawDocument) -> RawDocumentBuf {
     without(options, &[OBSOLETE, TEMPORARY, EXPIRY])
 }
 
-/// Without the granularity of a time series. It may have been changed since its creation, in
-/// the source's log further on: a crash lets the creation come again.
-pub(super) fn as_made(options: &RawDocument) -> RawDocumentBuf {
-    let Ok(series) = options.get_document("timeseries") else {
-        return options.to_owned();
+/// True if two collections were created alike but for what `collMod` may have changed since,
+/// in the source's log further on: a crash lets the creation come again.
+pub(super) fn made_alike(a: &RawDocument, b: &RawDocument, forms: WriteForms) -> bool {
+    same(&as_made(a, forms), &as_made(b, forms))
+}
+
+fn as_made(options: &RawDocument, forms: WriteForms) -> RawDocumentBuf {
+    let mut made = without(options, &CHANGED);
+    if forms.trims_come && Limits::of(&made).is_some() {
+        made = without(&made, &LIMITS);
+    }
+    let Ok(series) = made.get_document("timeseries") else {
+        return made;
     };
-    let mut made = without(options, &["timeseries"]);
-    let series = without(series, &["granularity", "bucketMaxSpanSeconds"]);
+    let series = without(series, &CHANGED_OF_SERIES);
+    let mut made = without(&made, &["timeseries"]);
     made.append(cstr!("timeseries"), series);
     made
 }
@@ -76,6 +96,7 @@ mod tests {
     use bson::rawdoc;
 
     use super::*;
+    use crate::cluster::dialect::Dialect;
 
     #[test]
     fn an_expiry_is_whole_seconds_of_whatever_type() {
@@ -117,6 +138,54 @@ mod tests {
         ];
         for (a, b, expect) in rows {
             assert_eq!(same(&a, &b), expect, "{a:?} {b:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_collmod_changes_may_have_been_changed_since_the_creation() {
+        let series = |granularity: &str, field: &str| {
+            let seconds = if granularity == "hours" {
+                2_592_000
+            } else {
+                86_400
+            };
+            rawdoc! {"timeseries": {"timeField": field, "granularity": granularity, "bucketMaxSpanSeconds": seconds}}
+        };
+        let validated = rawdoc! {"validator": {"a": 1}, "validationLevel": "strict", "validationAction": "error"};
+        let ring = |size: i32| rawdoc! {"capped": true, "size": size};
+        let newest = Dialect::newest().writes;
+        let no_sizes = WriteForms {
+            trims_come: false,
+            ..newest
+        };
+        let rows = [
+            (validated, rawdoc! {}, newest, true),
+            (
+                rawdoc! {"recordPreImages": true},
+                rawdoc! {"changeStreamPreAndPostImages": {"enabled": true}},
+                newest,
+                true,
+            ),
+            (ring(4096), ring(8192), newest, true),
+            (ring(4096), ring(8192), no_sizes, false),
+            (ring(4096), rawdoc! {}, newest, false),
+            (series("hours", "at"), series("minutes", "at"), newest, true),
+            (series("hours", "at"), series("hours", "on"), newest, false),
+            (
+                rawdoc! {"collation": {"locale": "de"}},
+                rawdoc! {},
+                newest,
+                false,
+            ),
+            (
+                rawdoc! {"encryptedFields": {"fields": []}},
+                rawdoc! {},
+                newest,
+                false,
+            ),
+        ];
+        for (a, b, forms, expect) in rows {
+            assert_eq!(made_alike(&a, &b, forms), expect, "{a:?} {b:?}");
         }
     }
 }

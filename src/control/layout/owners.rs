@@ -12,7 +12,6 @@ use crate::bson::order::compare_keys;
 use crate::cluster::catalog::{Collection, MapVersion, Namespace, Sharded};
 use crate::cluster::deployment::Side;
 use crate::cluster::ownership::joined;
-use crate::control::layout;
 use crate::error::{Error, Kind, Result};
 
 /// `(min, max, owner)` in key order, neighbours of one owner joined.
@@ -150,11 +149,6 @@ pub fn are_same(before: &Collection, now: &Collection) -> bool {
 pub(in crate::control) fn sharded_in_place(now: &Collection, shard: &str) -> Error {
     let ns = now.ns.public();
     let found = format!("{ns} was sharded on the source during the run");
-    if let Some(refused) = layout::refused(now) {
-        return Error::new(Kind::Unsupported, format!("{found}: {refused} cannot be moved")).remedy(
-            "move it by other means, and start over without it (`--exclude`): `shardlift migrate --restart`",
-        );
-    }
     Error::new(Kind::Unsupported, found).remedy(format!(
         "copy that collection again, sharded as it is by now, with `shardlift recopy --shard {shard} --ns {ns}` with the same --source and --target, then run the same `shardlift migrate` again: all else goes on where it is"
     ))

@@ -16,7 +16,10 @@
 //!
 //! Views of the target are made the source's by whoever compares both sides.
 
-use bson::rawdoc;
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use bson::{Uuid, rawdoc};
 
 use crate::cluster::admin;
 use crate::cluster::catalog::{self, Catalog, Collection, CollectionKind, Namespace};
@@ -27,15 +30,20 @@ use crate::control::layout::dropping::drop_collection;
 use crate::control::layout::listing;
 use crate::control::layout::{laid_out, prepare};
 use crate::control::recorded;
-use crate::control::recorded::changes::{Changes, Gone, changes};
+use crate::control::recorded::changes::{Changes, Gone, Only, changes};
 use crate::control::recorded::{emptying, replan};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 use crate::pair::copy::units::Cut;
+use crate::pair::oplog::namings::Namings;
+use crate::pair::oplog::proven::Lister;
 use crate::position::Position;
 use crate::state::pair_store::PairStore;
 use crate::state::run_store::RunStore;
 use crate::state::{CollectionState, PairState, RunState};
+
+/// How long a majority of a source shard may take to answer.
+const LISTED_WITHIN: Duration = Duration::from_secs(60);
 
 /// A pair that is to start over. No process works on the target.
 pub struct Anew<'a> {
@@ -51,6 +59,8 @@ pub struct Anew<'a> {
     pub cut: Cut,
     /// None: all collections.
     pub only: Option<&'a Namespace>,
+    /// Called before anything is changed.
+    pub accepted: &'a (dyn Fn() + Sync),
 }
 
 impl Anew<'_> {
@@ -64,15 +74,11 @@ impl Anew<'_> {
         let local = &listing.local[self.pair];
         let start = listing.starts[self.pair];
         let there = catalog::read(self.target).await?;
-        let changes = changes(
-            self.pair,
-            states,
-            &listing.catalog,
-            local,
-            &there,
-            self.only,
-        );
+        let taken = self.taken(&states[self.pair], start.position).await?;
+        let only = self.only.map(|ns| Only { ns, taken: &taken });
+        let changes = changes(self.pair, states, &listing.catalog, local, &there, only);
         self.refuse(&changes)?;
+        (self.accepted)();
 
         let shard = &self.source.shards[self.pair];
         let emptied = changes.emptied();
@@ -116,6 +122,34 @@ impl Anew<'_> {
         Ok(self.told(&changes, start.position))
     }
 
+    /// Which had each name in entries that the pair has still to read. None that its source
+    /// shard does not hold any more: nor has it them to read then, but in its spool.
+    async fn taken(
+        &self,
+        state: &PairState,
+        start: Position,
+    ) -> Result<HashMap<Namespace, HashSet<Uuid>>> {
+        let mut namings = Namings::default();
+        if self.only.is_some() {
+            let from = state.resume.position.min(state.applied.position);
+            let listers = Lister::of_all(self.source, &self.run.id, LISTED_WITHIN);
+            let noted = listers[self.pair].note_namings(&mut namings, from, start);
+            noted.await?;
+        }
+        let scope = &self.source.scope;
+        let mut taken: HashMap<Namespace, HashSet<Uuid>> = HashMap::new();
+        for (name, uuids) in namings.taken {
+            let named = name
+                .split_once('.')
+                .filter(|(db, coll)| scope.has(db, coll));
+            if let Some((db, coll)) = named {
+                let ns = Namespace::named(scope, db, coll)?;
+                taken.entry(ns).or_default().extend(uuids);
+            }
+        }
+        Ok(taken)
+    }
+
     fn told(&self, changes: &Changes<'_>, start: Position) -> String {
         let (emptied, gone) = (changes.emptied().len(), changes.gone.len());
         let (anew, new) = (changes.anew.len(), changes.created.len());
@@ -149,6 +183,12 @@ impl Anew<'_> {
                 found,
                 "wipe what the whole run copied and start over: `shardlift migrate --restart`",
             );
+        }
+        if let Some(why) = changes.early.first() {
+            let found =
+                format!("it cannot be copied again alone: its shard has still to meet that {why}");
+            let remedy = format!("copy the whole shard again: `shardlift recopy --shard {shard}`");
+            return refused(found, &remedy);
         }
         match self.only {
             Some(ns) if changes.are_none() => {

@@ -27,6 +27,10 @@ const RECORD_WAIT: Duration = Duration::from_secs(15);
 const ZONES_WAIT: Duration = Duration::from_secs(4);
 const RESTORE_WAIT: Duration = Duration::from_secs(10);
 
+/// How what was copied is left on the target.
+const LEFT: &str = "stays on the target, without what only a cutover sets (expiries, `prepareUnique`, the sizes of \
+    capped collections, pre-images: `collMod` sets them)";
+
 /// Marks the recorded run as cancelled, puts both balancers back as it found
 /// them, and returns what stays, as a sentence. May be repeated.
 ///
@@ -52,7 +56,7 @@ pub async fn cancel(
     let run = cancelled?;
     released?;
     Ok(Some(format!(
-        "run {} is cancelled and both balancers are as it found them; what it copied stays on the target, with its \
+        "run {} is cancelled and both balancers are as it found them; what it copied {LEFT}, with its \
          state in `{DATABASE}`: `shardlift migrate --restart` drops both and starts over",
         run.id
     )))
@@ -149,10 +153,10 @@ pub async fn by_its_process(sides: &Sides, run: &RunStore, found: &Balancers) ->
         .map(|e| e.to_string())
         .collect();
     match (left.is_empty(), found.any_was_on()) {
-        (true, true) => {
-            Ok("cancelled: the balancers are as the run found them; what was copied stays on the target".to_owned())
-        }
-        (true, false) => Ok("cancelled: what was copied stays on the target".to_owned()),
+        (true, true) => Ok(format!(
+            "cancelled: the balancers are as the run found them; what was copied {LEFT}"
+        )),
+        (true, false) => Ok(format!("cancelled: what was copied {LEFT}")),
         (false, _) => Err(format!("the run is cancelled, but {}", left.join("; and "))),
     }
 }

@@ -58,7 +58,7 @@ pub async fn restart(
     let target = &target.scoped(run.scope.clone());
     let lease = Lease::take(recorded::first(target), &run.id).await?;
     let done = tokio::select! {
-        done = alone(source, target, source_shard, ns, cut) => done,
+        done = alone(source, target, (source_shard, ns), cut, &|| {}) => done,
         lost = lease.keep() => Err(lost),
     };
     let released = lease.release().await;
@@ -69,16 +69,17 @@ pub async fn restart(
     ))
 }
 
-/// The same for the process that has the lease, between two attempts.
+/// The same for the process that has the lease, between two attempts. `accepted`: called once
+/// nothing speaks against it.
 ///
 /// # Errors
 /// As `restart`.
 pub async fn alone(
     source: &Deployment,
     target: &Deployment,
-    source_shard: &str,
-    ns: Option<&Namespace>,
+    (source_shard, ns): (&str, Option<&Namespace>),
     cut: Cut,
+    accepted: &(dyn Fn() + Sync),
 ) -> Result<String> {
     // Again, now that nobody else changes it.
     let run = recorded::load(source, target).await?;
@@ -117,6 +118,7 @@ pub async fn alone(
             store,
             cut,
             only: ns,
+            accepted,
         };
         anew.begin(&states).await
     };

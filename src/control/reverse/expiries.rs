@@ -14,6 +14,7 @@ use crate::cluster::catalog::capped::Limits;
 use crate::cluster::catalog::contents::{self, Stored};
 use crate::cluster::catalog::{EXPIRY, Namespace, PRE_IMAGES, index};
 use crate::cluster::deployment::{Deployment, Shard};
+use crate::cluster::retry::within;
 use crate::control::held_back::{commands, only, send};
 use crate::error::{Error, Result};
 use crate::state::run_store::RunStore;
@@ -22,10 +23,12 @@ use crate::state::{HeldBack, OptionsOf};
 /// How long a server may take to delete what it found expired, and how often it is asked.
 const PASS_MAX: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(100);
+/// How long listing what a side holds may take while somebody waits for the answer.
+const LIST_MAX: Duration = Duration::from_secs(10);
 
 /// Records what is to be held back as it is, and returns the collections that have an expiry.
 pub async fn record(old_source: &Deployment, store: &RunStore) -> Result<HashSet<Namespace>> {
-    let found = options(old_source).await?;
+    let found = options(&holds(old_source).await?, old_source);
     store.save_held_back(&found).await?;
     let expiring = found.iter().filter(|held_back| expires(held_back));
     Ok(expiring.map(|held_back| held_back.ns.clone()).collect())
@@ -73,27 +76,45 @@ async fn runs_on(shard: &Shard) -> Result<bool> {
     found.advance().await.map_err(Error::from)
 }
 
+/// What is held back there by now, as the side in use has it, which was followed. As it was
+/// recorded where that side has no such collection any more, or does not answer.
+pub async fn held_back_now(in_use: &Deployment, store: &RunStore) -> Result<Vec<HeldBack>> {
+    let mut found = store.load_held_back().await?;
+    if let Ok(held) = within(LIST_MAX, "the side in use", holds(in_use)).await {
+        let names: HashSet<&Namespace> = held.iter().map(|stored| &stored.ns).collect();
+        found.retain(|held_back| !names.contains(&held_back.ns));
+        found.extend(options(&held, in_use));
+    }
+    Ok(found)
+}
+
 fn expires(held_back: &HeldBack) -> bool {
     field(held_back.options.as_bytes(), EXPIRY.as_bytes()).is_some()
 }
 
-/// All such options of that side, pre-images last: what sets another option may switch them
-/// off.
-async fn options(side: &Deployment) -> Result<Vec<HeldBack>> {
-    let (mut found, mut images) = (Vec::new(), Vec::new());
+/// What that side holds, shard by shard.
+async fn holds(side: &Deployment) -> Result<Vec<Stored>> {
+    let mut found = Vec::new();
     for shard in &side.shards {
-        for stored in contents::read(shard).await? {
-            let before = found.len();
-            found.extend(of(&stored));
-            let limits = Limits::of(&stored.options).filter(|_| side.dialect.writes.trims_come);
-            found.extend(limits.map(|limits| HeldBack {
-                ns: stored.ns.clone(),
-                of: OptionsOf::Collection,
-                options: limits.change(),
-            }));
-            if before < found.len() {
-                images.extend(of_collection(&stored, PRE_IMAGES));
-            }
+        found.extend(contents::read(shard).await?);
+    }
+    Ok(found)
+}
+
+/// All such options of it, pre-images last: what sets another option may switch them off.
+fn options(held: &[Stored], side: &Deployment) -> Vec<HeldBack> {
+    let (mut found, mut images) = (Vec::new(), Vec::new());
+    for stored in held {
+        let before = found.len();
+        found.extend(of(stored));
+        let limits = Limits::of(&stored.options).filter(|_| side.dialect.writes.trims_come);
+        found.extend(limits.map(|limits| HeldBack {
+            ns: stored.ns.clone(),
+            of: OptionsOf::Collection,
+            options: limits.change(),
+        }));
+        if before < found.len() {
+            images.extend(of_collection(stored, PRE_IMAGES));
         }
     }
     found.extend(images);
@@ -101,7 +122,7 @@ async fn options(side: &Deployment) -> Result<Vec<HeldBack>> {
     found.retain(|held_back: &HeldBack| {
         seen.insert((held_back.ns.clone(), held_back.options.as_bytes().to_vec()))
     });
-    Ok(found)
+    found
 }
 
 fn of(stored: &Stored) -> Vec<HeldBack> {
@@ -131,7 +152,12 @@ fn without(held_back: &HeldBack, never: i64) -> HeldBack {
     let instead = match held_back.of {
         OptionsOf::Index => rawdoc! {"expireAfterSeconds": never, "prepareUnique": false},
         OptionsOf::Collection => {
-            let mut instead = Limits::ROOM.change();
+            let bytes = held_back.options.get_i64("cappedSize").unwrap_or_default();
+            let limits = Limits {
+                bytes,
+                ..Limits::ROOM
+            };
+            let mut instead = limits.room().change();
             instead.append(cstr!("expireAfterSeconds"), "off");
             instead
         }
@@ -192,6 +218,11 @@ mod tests {
                 OptionsOf::Collection,
                 rawdoc! {"cappedSize": 4096i64, "cappedMax": 7i64},
                 rawdoc! {"cappedSize": 1i64 << 40, "cappedMax": -1i64},
+            ),
+            (
+                OptionsOf::Collection,
+                rawdoc! {"cappedSize": 1i64 << 41},
+                rawdoc! {"cappedSize": 1i64 << 41},
             ),
             (
                 OptionsOf::Collection,

@@ -83,7 +83,8 @@ async fn give_up(sides: &Sides, stores: &Stores, found: &Balancers) -> Result<St
     write_block::lift(&sides.source, &stores.run).await?;
     zones::forget_temporary(&sides.target).await?;
     cancel::put_back(&sides.source, &sides.target, found).await?;
-    let mut held_back = expiries::told(&stores.run.load_held_back().await?);
+    let held_back = expiries::held_back_now(&sides.source, &stores.run).await?;
+    let mut held_back = expiries::told(&held_back);
     if was == Some(Stage::Planning) {
         // Nothing was held back yet.
         held_back.clear();

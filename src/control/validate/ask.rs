@@ -20,9 +20,9 @@ use crate::cluster::{admin, probe};
 use crate::codes;
 use crate::control::balancer;
 use crate::control::run::now_ms;
-use crate::control::validate::privileges::{self, Need, Needs};
+use crate::control::validate::privileges::{Need, Needs};
 use crate::control::validate::{
-    Check, content, expiries, indexes as index_rules, listed, named, role,
+    Check, content, expiries, indexes as index_rules, lack, listed, named, role,
 };
 use crate::error::{Error, Kind, Result};
 
@@ -188,7 +188,7 @@ fn places<'a>(
 pub(super) async fn may(deployment: &Deployment, needs: &Needs) -> Result<bool> {
     for (_, client, needs) in places(deployment, needs) {
         match login_of(client).await? {
-            Some(login) if privileges::missing(&login.privileges, needs).is_empty() => {}
+            Some(login) if lack::missing(&login.privileges, needs).is_empty() => {}
             _ => return Ok(false),
         }
     }
@@ -211,12 +211,8 @@ pub(super) async fn privileges(
             Ok(Some(Login { user, privileges })) => {
                 lacking.extend(role::lacking(&privileges, needs));
                 users.insert(user.clone());
-                for lack in privileges::missing(&privileges, needs) {
-                    wrong.push(format!(
-                        "{place} lacks {} ({})",
-                        lack.role,
-                        lack.actions.join(", ")
-                    ));
+                for lack in lack::missing(&privileges, needs) {
+                    wrong.push(format!("{place} lacks {lack}"));
                     grants.insert(format!(
                         "db.grantRolesToUser(\"{user}\", [\"{}\"])",
                         lack.role

@@ -5,7 +5,6 @@
 use std::collections::BTreeSet;
 
 use crate::cluster::catalog::{Catalog, Collection, CollectionKind, Namespace};
-use crate::control::layout;
 use crate::control::layout::options::TEMPORARY;
 use crate::control::validate::{Check, listed};
 use crate::scope::Scope;
@@ -136,9 +135,7 @@ fn unsupported(catalog: &Catalog, collection: &Collection) -> Option<&'static st
     };
     let ns = &collection.ns;
     let series = ns.time_series();
-    if let Some(why) = layout::refused(collection) {
-        Some(why)
-    } else if series.is_some_and(|series| !is_there(&series, CollectionKind::TimeSeries)) {
+    if series.is_some_and(|series| !is_there(&series, CollectionKind::TimeSeries)) {
         Some("buckets without their time series")
     } else if collection.kind == CollectionKind::TimeSeries
         && !is_there(&ns.buckets(), CollectionKind::Plain)
@@ -256,10 +253,6 @@ mod tests {
                 false,
             ),
             (buckets(), false),
-            (
-                collection(CollectionKind::Plain, rawdoc! {"encryptedFields": {}}),
-                false,
-            ),
         ];
         for (collection, expect) in rows {
             let text = format!("{collection:?}");
@@ -272,10 +265,6 @@ mod tests {
         let scope = Scope::with_renames(&["d.c=d.x", "d.x=d.c"]);
         let plain = |options| collection(CollectionKind::Plain, options);
         let rows = [
-            (
-                plain(rawdoc! {"encryptedFields": {}}),
-                "d.x (a collection of queryable encryption)",
-            ),
             (plain(rawdoc! {"temp": true}), "temporary: d.x"),
             (buckets(), "d.x (buckets without their time series)"),
         ];

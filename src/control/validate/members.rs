@@ -98,12 +98,9 @@ async fn config_servers(deployment: &Deployment) -> Check {
         "source config servers",
         "target config servers",
     );
-    let shard = &deployment.shards[0];
-    let answer = admin::ask(&shard.client, "admin", doc! {"shardingState": 1}).await;
     Check::answered(
         name,
-        answer.map(|state| {
-            let hosts = state.get_str("configServer").unwrap_or_default();
+        config_hosts(&deployment.shards[0]).await.map(|hosts| {
             if hosts.contains('/') {
                 return Check::pass(name, format!("replica set {hosts}"));
             }
@@ -114,6 +111,12 @@ async fn config_servers(deployment: &Deployment) -> Check {
             )
         }),
     )
+}
+
+/// The config servers of a shard's cluster by their own names: `set/host:port,…`.
+pub(super) async fn config_hosts(shard: &Shard) -> Result<String> {
+    let state = admin::ask(&shard.client, "admin", doc! {"shardingState": 1}).await?;
+    Ok(state.get_str("configServer").unwrap_or_default().to_owned())
 }
 
 async fn draining(deployment: &Deployment) -> Check {

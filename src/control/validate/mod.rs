@@ -12,6 +12,7 @@ mod definitions;
 mod expiries;
 mod host;
 pub mod indexes;
+mod lack;
 mod members;
 mod order;
 mod orphans;
@@ -154,6 +155,7 @@ async fn of_content(
         scope::left_behind(source).await,
     ]);
     checks.extend(scope::filters(source, catalog).await);
+    checks.extend(scope::atomicity(source));
     checks.extend(scope::renames(source, catalog));
     let empty = ask::target_empty(catalog, target, to_wipe).await;
     checks.push(empty.about(Group::TargetState));

@@ -231,37 +231,6 @@ fn metadata() -> Vec<Need> {
     all
 }
 
-/// What no privilege covers, by the role that would.
-#[derive(Debug, PartialEq)]
-pub(super) struct Lack {
-    pub(super) role: &'static str,
-    /// `action`, or `action on place` where it is not everywhere.
-    pub(super) actions: Vec<String>,
-}
-
-pub(super) fn missing(privileges: &[Document], needs: &[Need]) -> Vec<Lack> {
-    let mut by_role: Vec<Lack> = Vec::new();
-    for need in needs
-        .iter()
-        .filter(|n| !privileges.iter().any(|p| covers(p, n)))
-    {
-        let action = match need.on {
-            On::Cluster | On::AnyDatabase => need.action.to_owned(),
-            On::AnyBuckets => format!("{} on system.buckets", need.action),
-            On::Collection("", coll) => format!("{} on {coll}", need.action),
-            On::Collection(db, coll) => format!("{} on {db}.{coll}", need.action),
-        };
-        match by_role.iter_mut().find(|lack| lack.role == need.role) {
-            Some(lack) => lack.actions.push(action),
-            None => by_role.push(Lack {
-                role: need.role,
-                actions: vec![action],
-            }),
-        }
-    }
-    by_role
-}
-
 pub(super) fn covers(privilege: &Document, need: &Need) -> bool {
     let acts = |a: &Bson| {
         a.as_str()
@@ -338,31 +307,6 @@ mod tests {
         }
     }
 
-    #[test]
-    fn missing_actions_are_named_by_role() {
-        let read = doc! {"resource": {"db": "", "collection": ""}, "actions": ["find"]};
-        let needs = source(Topology::ReplicaSet, &dialect(6)).shard;
-        let missing = missing(&[read], &needs);
-        let roles: Vec<&str> = missing.iter().map(|lack| lack.role).collect();
-        assert_eq!(roles, ["readAnyDatabase", "backup", "clusterMonitor"]);
-        assert_eq!(
-            missing[0].actions,
-            [
-                "listCollections",
-                "listIndexes",
-                "find on system.js",
-                "listCollections on system.js",
-                "listIndexes on system.js",
-                "listCollections on system.buckets",
-                "listIndexes on system.buckets",
-                "listDatabases"
-            ]
-        );
-        assert_eq!(
-            missing[1].actions,
-            ["find on local.oplog.rs", "appendOplogNote", "useUUID"]
-        );
-    }
     fn dialect(major: u32) -> Dialect {
         let version = Version {
             major,

@@ -1,14 +1,18 @@
-//! Every member that bears data, reached from this host by the name its set knows: after an
-//! election the run goes there.
+//! Every member that bears data, of the config servers too, and every router of the URI,
+//! reached from this host by the name that its set or the URI gives it: after an election the
+//! run goes there, and after a fault of a router to another one.
 //!
 //! Reads only.
 
 use bson::{Bson, Document};
 use futures_util::future::join_all;
 
-use crate::cluster::deployment::{Deployment, Shard};
+use crate::cluster::deployment::{Deployment, Shard, Topology};
 use crate::cluster::{hello, reach};
+use crate::control::validate::members::config_hosts;
 use crate::control::validate::{Check, named};
+use crate::error::Result;
+use crate::wire::way::Way;
 
 pub(super) async fn members(deployment: &Deployment) -> Check {
     let name = named(
@@ -16,33 +20,81 @@ pub(super) async fn members(deployment: &Deployment) -> Check {
         "source members reached",
         "target members reached",
     );
-    let found = join_all(deployment.shards.iter().map(of_shard)).await;
-    let count: usize = found.iter().map(|(count, _)| count).sum();
-    let unreached: Vec<String> = found
-        .into_iter()
-        .flat_map(|(_, unreached)| unreached)
-        .collect();
+    let (mut places, around) = tokio::join!(
+        join_all(deployment.shards.iter().map(of_shard)),
+        around(deployment)
+    );
+    places.extend(around);
+    let count: usize = places
+        .iter()
+        .flat_map(|place| &place.hosts)
+        .map(Vec::len)
+        .sum();
+    let unreached = join_all(places.iter().map(Place::unreached)).await.concat();
     Check::warn_of(
         name,
         &unreached,
         format!("all {count}, by their names"),
-        "let this host resolve and reach every member by the name in its set's configuration (`rs.conf()`), with the same TLS files and login: after an election the run goes to another one",
+        "let this host resolve and reach every member by the name in its set's configuration (`rs.conf()`), and every router of the URI, with the same TLS files and login: after an election the run goes to another member. Config servers it asks by the routers alone",
     )
 }
 
-/// How many members there are, and what is wrong with those that are not reached.
-async fn of_shard(shard: &Shard) -> (usize, Vec<String>) {
-    let hosts = match hello::hello(&shard.client).await {
-        Ok(hello) => hosts(&hello),
-        Err(e) => return (0, vec![format!("{}: {e}", shard.id)]),
+/// Servers that are found together.
+struct Place<'a> {
+    name: &'a str,
+    way: &'a Way,
+    hosts: Result<Vec<String>>,
+}
+
+impl Place<'_> {
+    /// What is wrong with those that are not reached.
+    async fn unreached(&self) -> Vec<String> {
+        let hosts = match &self.hosts {
+            Ok(hosts) => hosts,
+            Err(e) => return vec![format!("{}: {e}", self.name)],
+        };
+        let entered = hosts.iter().map(|host| async move {
+            let entered = reach::enter(self.way, host).await;
+            let text = |(step, why)| format!("{host} of {}: {step}: {why}", self.name);
+            entered.err().map(text)
+        });
+        join_all(entered).await.into_iter().flatten().collect()
+    }
+}
+
+async fn of_shard(shard: &Shard) -> Place<'_> {
+    let hello = hello::hello(&shard.client).await;
+    Place {
+        name: &shard.id,
+        way: &shard.way,
+        hosts: hello.map(|hello| hosts(&hello)).map_err(Into::into),
+    }
+}
+
+/// What a cluster has beside its shards; each is entered as they are.
+async fn around(deployment: &Deployment) -> Vec<Place<'_>> {
+    if deployment.topology == Topology::ReplicaSet {
+        return Vec::new();
+    }
+    let shard = &deployment.shards[0];
+    let place = |name, hosts| Place {
+        name,
+        way: &shard.way,
+        hosts,
     };
-    let entered = hosts.iter().map(|host| async move {
-        let entered = reach::enter(&shard.way, host).await;
-        let text = |(step, why)| format!("{host} of {}: {step}: {why}", shard.id);
-        entered.err().map(text)
+    let routers = deployment.entry.named().iter().map(ToString::to_string);
+    let routers = place("the routers", Ok(routers.collect()));
+    let listed = config_hosts(shard).await.map(|set| {
+        let hosts = set
+            .split_once('/')
+            .map_or("", |(_, hosts)| hosts)
+            .split(',');
+        hosts
+            .filter(|host| !host.is_empty())
+            .map(str::to_owned)
+            .collect()
     });
-    let unreached = join_all(entered).await.into_iter().flatten();
-    (hosts.len(), unreached.collect())
+    vec![routers, place("the config servers", listed)]
 }
 
 /// Members that bear data: an arbiter has no users to log in as.

@@ -21,6 +21,16 @@ pub(super) async fn filters(source: &Deployment, catalog: &Catalog) -> Option<Ch
     Some(Check::answered(NAME, check))
 }
 
+/// Says what is not whole where there are filters; nothing if there are none.
+pub(super) fn atomicity(source: &Deployment) -> Option<Check> {
+    let filters = source.scope.filters();
+    let found = format!(
+        "{filters}; of a transaction that also writes what is out only the rest arrives (counted: transactions_crossed), and a rename into the filters or out of them stops the run"
+    );
+    let remedy = "move all that one transaction writes, or that is renamed into one another, together; else tell who reads the target";
+    (!filters.are_none()).then(|| Check::warn("transactions within the filters", found, remedy))
+}
+
 /// Shows what gets another name on the target; nothing if there are no renames.
 pub(super) fn renames(source: &Deployment, catalog: &Catalog) -> Option<Check> {
     let renames = source.scope.renames();

@@ -168,6 +168,10 @@ counters! {
     /// Writes that found no document where one must be (R3).
     writes_missed: AtomicU64 => u64, count, sum, counter, whole,
         "shardlift_pair_writes_missed_total", "Writes that found no document where one must be.";
+    /// Transactions that are applied in part (the filters).
+    transactions_crossed: AtomicU64 => u64, count, sum, counter, whole,
+        "shardlift_pair_transactions_crossed_total",
+        "Transactions, as a shard logs them, of which the filters let only some ops through.";
     /// Gauge: ops held for ranges in flight, and their bytes.
     ops_held: AtomicU64 => u64, count, sum, gauge, whole,
         "shardlift_pair_ops_held", "Ops held for ranges in flight.";

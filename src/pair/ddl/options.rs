@@ -28,7 +28,7 @@ const ROUNDS_MAX: usize = 3;
 const VALIDATOR: &str = "validator";
 const LEVEL: &str = "validationLevel";
 const ACTION: &str = "validationAction";
-const IMAGES: &str = "changeStreamPreAndPostImages";
+pub const IMAGES: &str = "changeStreamPreAndPostImages";
 
 /// What a change of another option may switch off.
 pub const SWITCHED_OFF: [&str; 2] = [PRE_IMAGES, IMAGES];
@@ -96,7 +96,7 @@ pub(super) async fn modify(target: &Shard, tracked: &Tracked, change: &RawDocume
 
 /// What `collMod` is to be told, one command each. Pre-images of the one kind switch those
 /// of the other off: so first what goes, then what comes.
-fn changes(wanted: &RawDocument, there: &RawDocument) -> Vec<RawDocumentBuf> {
+pub fn changes(wanted: &RawDocument, there: &RawDocument) -> Vec<RawDocumentBuf> {
     let is_other = |name: &str| option(wanted, name) != option(there, name);
     let mut changes = Vec::new();
     if [VALIDATOR, LEVEL, ACTION].into_iter().any(is_other) {

@@ -11,7 +11,16 @@ use crate::pair::oplog::entry::uuid_of;
 /// Fields of which an entry that gives a name has one.
 pub(super) const FIELDS: [&str; 3] = ["o.renameCollection", "o.create", "o.applyOps.o.create"];
 /// What else of it is read.
-pub(super) const OTHER_FIELDS: [&str; 4] = ["op", "ui", "o.applyOps.op", "o.applyOps.ui"];
+pub(super) const OTHER_FIELDS: [&str; 8] = [
+    "op",
+    "ui",
+    "ns",
+    "o.to",
+    "o.applyOps.op",
+    "o.applyOps.ui",
+    "o.applyOps.ns",
+    "o.applyOps.o.to",
+];
 
 #[derive(Debug, Default, PartialEq)]
 pub struct Namings {
@@ -19,6 +28,8 @@ pub struct Namings {
     pub before: HashMap<Uuid, String>,
     /// Made there.
     pub created: HashSet<Uuid>,
+    /// Which had each name at some time from its first there on, as `db.collection`.
+    pub taken: HashMap<String, HashSet<Uuid>>,
 }
 
 impl Namings {
@@ -40,9 +51,17 @@ impl Namings {
         };
         if let Ok(from) = o.get_str("renameCollection") {
             self.before.entry(uuid).or_insert_with(|| from.to_owned());
-        } else if o.get_str("create").is_ok() {
+            self.takes(uuid, o.get_str("to").unwrap_or_default().to_owned());
+        } else if let Ok(coll) = o.get_str("create") {
             self.created.insert(uuid);
+            let ns = entry.get_str("ns").unwrap_or_default();
+            let db = ns.split('.').next().unwrap_or_default();
+            self.takes(uuid, format!("{db}.{coll}"));
         }
+    }
+
+    fn takes(&mut self, uuid: Uuid, name: String) {
+        self.taken.entry(name).or_default().insert(uuid);
     }
 }
 
@@ -57,7 +76,7 @@ mod tests {
     }
 
     fn entry(op: &str, of: u8, o: RawDocumentBuf) -> RawDocumentBuf {
-        rawdoc! { "op": op, "ui": Binary::from(uuid(of)), "o": o }
+        rawdoc! { "op": op, "ns": "d.$cmd", "ui": Binary::from(uuid(of)), "o": o }
     }
 
     #[test]
@@ -71,7 +90,7 @@ mod tests {
         let transaction = rawdoc! { "applyOps": RawArrayBuf::from_iter(inside) };
         let entries = [
             rename(1, "d.a"),
-            rename(1, "d.b"),
+            rename(1, "d.x"),
             entry("c", 2, rawdoc! { "create": "c" }),
             rename(2, "d.c"),
             rawdoc! { "op": "c", "o": transaction },
@@ -80,11 +99,21 @@ mod tests {
         let mut namings = Namings::default();
         entries.iter().for_each(|entry| namings.note(entry));
         let before = [(1, "d.a"), (2, "d.c")].map(|(of, name)| (uuid(of), name.to_owned()));
+        let taken = [
+            ("d.x", &[1, 2][..]),
+            ("d.c", &[2]),
+            ("d.in a transaction", &[3]),
+        ];
+        let taken = taken.map(|(name, of)| {
+            let of: HashSet<_> = of.iter().map(|of| uuid(*of)).collect();
+            (name.to_owned(), of)
+        });
         assert_eq!(
             namings,
             Namings {
                 before: before.into(),
-                created: [2, 3].map(uuid).into()
+                created: [2, 3].map(uuid).into(),
+                taken: taken.into(),
             }
         );
     }

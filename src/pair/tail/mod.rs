@@ -30,6 +30,7 @@ use crate::pair::oplog::transactions::Transactions;
 use crate::pair::oplog::walk::{Command, Holder, Walk};
 use crate::pair::origin::{self, Origin};
 use crate::pair::tail::plain::{Next, Plain, Unseen, classify, counts};
+use crate::pair::tail::scoped::Crossing;
 use crate::pair::tail::view::{Change, TailView};
 use crate::position::Position;
 use crate::scope::Scope;
@@ -148,9 +149,10 @@ impl Tail {
     /// Brings what takes effect at `entry` into effect. What is in the entry itself is in
     /// `origin`.
     async fn walk(&mut self, mut walk: Walk, entry: &Entry<'_>, origin: &mut Origin) -> Result<()> {
+        let mut crossing = Crossing::default();
         while let Some(holder) = walk.next(&self.transactions, &self.feed).await? {
             let Holder::Part(raw) = holder else {
-                self.operations(entry, entry.position, origin)?;
+                self.operations(entry, entry.position, origin, &mut crossing)?;
                 continue;
             };
             // The part's own bytes come on top of the reply's. Waiting for them while
@@ -158,8 +160,12 @@ impl Tail {
             // that wait for a read in the order of the disk. Lanes and such reads give back
             // the rest of the share without the tail.
             let mut part = Origin::copied(self.room(raw.as_bytes().len(), 0).await);
-            self.operations(&walk.part(&raw)?, entry.position, &mut part)?;
+            self.operations(&walk.part(&raw)?, entry.position, &mut part, &mut crossing)?;
         }
+        let crossed = u64::from(crossing.crosses());
+        self.metrics
+            .transactions_crossed
+            .fetch_add(crossed, Relaxed);
         Ok(())
     }
 
@@ -171,6 +177,7 @@ impl Tail {
         entry: &Entry<'_>,
         position: Position,
         origin: &mut Origin,
+        crossing: &mut Crossing,
     ) -> Result<()> {
         let mut crud = Vec::new();
         for inner in entry.operations(position)? {
@@ -191,6 +198,7 @@ impl Tail {
         let mut gate = self.gate.lock();
         for inner in crud.iter().filter(|inner| counts(inner)) {
             self.metrics.ops_read.fetch_add(1, Relaxed);
+            crossing.note(&self.scope, inner);
             let next = classify(&mut gate, inner, position, unseen, origin)?;
             let Some(next) = next else { continue };
             // One that is certainly a user's counts before one that may be an expiry.

@@ -56,6 +56,28 @@ pub(super) fn meaning_to<'a>(
     }
 }
 
+/// Whether the filters let some ops of one transaction, or `applyOps`, through and not others.
+#[derive(Debug, Default)]
+pub(super) struct Crossing {
+    has_inside: bool,
+    has_outside: bool,
+}
+
+impl Crossing {
+    /// Takes in one more of its ops.
+    pub(super) fn note(&mut self, scope: &Scope, op: &Entry<'_>) {
+        if !scope.filters().are_none() {
+            let is_inside = has(scope, op.ns);
+            self.has_inside |= is_inside;
+            self.has_outside |= !is_inside;
+        }
+    }
+
+    pub(super) fn crosses(&self) -> bool {
+        self.has_inside && self.has_outside
+    }
+}
+
 fn has(scope: &Scope, name: &str) -> bool {
     let name = name.split_once('.');
     name.is_some_and(|(db, coll)| scope.concerns(db, coll))

@@ -11,7 +11,7 @@ use crate::control::across::ddl::{Coordinator, POLL, State};
 use crate::control::across::rendezvous::ToMake;
 use crate::control::layout;
 use crate::control::layout::{databases, laid_out, owners};
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 use crate::failpoint;
 use crate::pair::ddl::request::{Created, Creation};
 
@@ -129,24 +129,10 @@ impl Coordinator {
         Ok(catalog::holds_any(source, other).await? && catalog::holds_any(source, db).await?)
     }
 
-    /// # Errors
-    /// `Unsupported` for what is refused before a run, too.
-    fn expect_movable(&self, collection: &Collection) -> Result<()> {
-        let Some(refused) = layout::refused(collection) else {
-            return Ok(());
-        };
-        let own = collection.ns.public().own(&self.sides.source.scope);
-        let found = format!("{own} is {refused}, which this release cannot move");
-        Err(Error::new(Kind::Unsupported, found).remedy(format!(
-            "drop {own} on the source, and make it again after the cutover; then run the same `shardlift migrate`"
-        )))
-    }
-
     /// Makes a new collection on the target. The caller has the turn.
     async fn lay_out(&self, collection: &Collection, uuid: Uuid) -> Result<()> {
         let ns = &collection.ns;
         owners::expect_never_moved(collection)?;
-        self.expect_movable(collection)?;
         // A view of its name is one that the source has no longer.
         self.drop_view(&ns.public()).await?;
         {

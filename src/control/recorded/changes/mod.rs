@@ -23,6 +23,16 @@ pub struct Changes<'a> {
     pub anew: Vec<(&'a CollectionState, Collection)>,
     /// Phrases for a sentence.
     pub refused: Vec<String>,
+    /// What can be made only once the pair has come to it. Phrases, too.
+    pub early: Vec<String>,
+}
+
+/// One collection is chosen, by its name.
+#[derive(Debug, Clone, Copy)]
+pub struct Only<'a> {
+    pub ns: &'a Namespace,
+    /// Which had each name at some time in entries that the pair has still to read.
+    pub taken: &'a HashMap<Namespace, HashSet<Uuid>>,
 }
 
 /// Which pairs still have to meet the drop of a collection that is gone.
@@ -41,7 +51,7 @@ pub fn changes<'a>(
     source: &'a Catalog,
     local: &HashSet<Uuid>,
     target: &Catalog,
-    only: Option<&Namespace>,
+    only: Option<Only<'_>>,
 ) -> Changes<'a> {
     let mut changes = Changes::default();
     let now: HashMap<Uuid, &Collection> = source
@@ -51,7 +61,8 @@ pub fn changes<'a>(
         .filter(|(uuid, _)| local.contains(uuid))
         .collect();
     // Of a time series its buckets.
-    let is_chosen = |ns: &Namespace| only.is_none_or(|only| ns == only || ns.public() == *only);
+    let is_chosen =
+        |ns: &Namespace| only.is_none_or(|only| ns == only.ns || ns.public() == *only.ns);
     for was in states[pair].collections.iter().filter(|c| !c.dead) {
         let is = now.get(&was.uuid);
         if !is_chosen(&was.ns) && !is.is_some_and(|is| is_chosen(&is.ns)) {
@@ -62,8 +73,7 @@ pub fn changes<'a>(
             changes.gone.push((was, others));
             continue;
         };
-        let is_plain = was.sharded.is_none() && is.sharded.is_none();
-        let is_followed = only.is_some() && is_plain && was.ns.time_series().is_none();
+        let is_followed = only.is_some() && renames_are_followed(was, is);
         let ns = if is_followed { &was.ns } else { &is.ns };
         let is = Collection {
             ns: ns.clone(),
@@ -98,16 +108,23 @@ pub fn changes<'a>(
         .filter(|c| only.is_none() || !is_there && is_chosen(&c.ns))
         .collect();
     created.sort_by(|a, b| a.ns.cmp(&b.ns));
+    let passes = |is: &Collection| only.and_then(|only| passes_on(&only, is, &now));
+    let mut early: Vec<String> = Vec::new();
     let mut refused: Vec<String> = Vec::new();
-    for (_, is) in &changes.anew {
+    for (was, is) in &changes.anew {
         refused.extend(in_the_way(pair, states, &changes, is, target));
+        if !renames_are_followed(was, is) {
+            early.extend(passes(is));
+        }
     }
+    early.extend(created.iter().filter_map(|is| passes(is)));
     created.retain(|is| {
         let why = in_the_way(pair, states, &changes, is, target);
         let is_free = why.is_none();
         refused.extend(why);
         is_free
     });
+    changes.early = early;
     changes.created = created;
     changes.refused.extend(refused);
     changes
@@ -193,6 +210,20 @@ fn is_renamed(before: &Collection, now: &Collection) -> bool {
     };
     let mut versions = was.version.zip(is.version).into_iter();
     before.ns != now.ns || versions.any(|(was, is)| was.epoch != is.epoch)
+}
+
+/// The pair follows renames of it.
+fn renames_are_followed(was: &CollectionState, is: &Collection) -> bool {
+    was.sharded.is_none() && is.sharded.is_none() && was.ns.time_series().is_none()
+}
+
+/// Its name is still to be given to another first, which then waits for it for ever. What is gone
+/// by now waits for no name.
+fn passes_on(only: &Only<'_>, is: &Collection, now: &HashMap<Uuid, &Collection>) -> Option<String> {
+    let mut others = only.taken.get(&is.ns)?.iter();
+    let other = others.find(|uuid| Some(**uuid) != is.uuid && now.contains_key(*uuid))?;
+    let (ns, called) = (&is.ns, &now[other].ns);
+    Some(format!("{called} was {ns} before"))
 }
 
 /// Why a collection cannot be made on the target now.

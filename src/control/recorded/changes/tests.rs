@@ -235,7 +235,12 @@ fn only(name: &str, was: Vec<CollectionState>, now: Vec<Collection>) -> String {
     let states = [state(was), state(Vec::new())];
     let local = now.iter().filter_map(|c| c.uuid).collect();
     let (now, target, name) = (catalog(now), catalog(Vec::new()), ns(name));
-    let changes = changes(0, &states, &now, &local, &target, Some(&name));
+    let taken = HashMap::new();
+    let only = Only {
+        ns: &name,
+        taken: &taken,
+    };
+    let changes = changes(0, &states, &now, &local, &target, Some(only));
     assert!(changes.refused.is_empty(), "{:?}", changes.refused);
     let names = |of: Vec<&Namespace>| {
         let names: Vec<_> = of.into_iter().map(|ns| ns.coll.as_str()).collect();
@@ -248,6 +253,24 @@ fn only(name: &str, was: Vec<CollectionState>, now: Vec<Collection>) -> String {
         names(changes.created.iter().map(|is| &is.ns).collect()),
     ]
     .join(" | ")
+}
+
+#[test]
+fn what_is_to_have_a_name_after_another_is_not_made_before_it() {
+    let taken = HashMap::from([(ns("a"), [1, 2].map(uuid).into())]);
+    let early = |now: Vec<Collection>| {
+        let states = [state(Vec::new()), state(Vec::new())];
+        let local = now.iter().filter_map(|c| c.uuid).collect();
+        let (now, target, name) = (catalog(now), catalog(Vec::new()), ns("a"));
+        let only = Only {
+            ns: &name,
+            taken: &taken,
+        };
+        changes(0, &states, &now, &local, &target, Some(only)).early
+    };
+    let (last, first) = (collection(2, "a"), collection(1, "b"));
+    assert_eq!(early(vec![last.clone(), first]), ["d.b was d.a before"]);
+    assert!(early(vec![last]).is_empty(), "the first is gone");
 }
 
 #[test]

@@ -150,7 +150,7 @@ impl Coordinator {
         }
     }
 
-    /// Takes over the versions of both sides' chunk maps, which a rename changes. The caller has
+    /// Takes over the epochs of both sides' chunk maps, which a rename changes. The caller has
     /// the turn.
     ///
     /// # Errors
@@ -159,18 +159,21 @@ impl Coordinator {
         let Some(renamed) = self.sharded(uuid) else {
             return Ok(Versions::default());
         };
-        let now = Versions {
-            source: self.version_on_source(uuid, ns).await?,
-            target: laid_out::version(&self.sides, &renamed).await?,
-        };
+        let source = self.version_on_source(uuid, ns).await?;
+        let target = laid_out::version(&self.sides, &renamed).await?;
         let mut state = self.state.lock();
-        state
-            .versions
-            .extend(now.target.map(|version| (uuid, version)));
+        let target = with_epoch_of(target, state.versions.get(&uuid).copied());
+        state.versions.extend(target.map(|version| (uuid, version)));
+        let mut now = Versions {
+            source: None,
+            target,
+        };
         if let Some(collection) = state.laid_out.get_mut(&uuid) {
             let sharded = &mut Arc::make_mut(collection).sharded;
-            let sharded = sharded.iter_mut();
-            sharded.for_each(|sharded| sharded.version = now.source.or(sharded.version));
+            for sharded in sharded.iter_mut() {
+                now.source = with_epoch_of(source, sharded.version);
+                sharded.version = now.source;
+            }
         }
         Ok(now)
     }
@@ -230,6 +233,19 @@ impl Coordinator {
             .await
             .map(drop)
     }
+}
+
+/// What a rename makes of the version that was recorded of a map. All but the epoch stays, or a
+/// chunk that moved away and back before the rename would show no more.
+pub(super) fn with_epoch_of(
+    now: Option<MapVersion>,
+    recorded: Option<MapVersion>,
+) -> Option<MapVersion> {
+    let Some(recorded) = recorded else {
+        return now;
+    };
+    let epoch = now.map_or(recorded.epoch, |now| now.epoch);
+    Some(MapVersion { epoch, ..recorded })
 }
 
 /// Source shards that made it: of one that was there before the run others may have it, too.

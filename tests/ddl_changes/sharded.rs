@@ -199,6 +199,37 @@ async fn sharded_renames_are_seen_after_crashes() {
     sides.end(engine).await;
 }
 
+/// Each pair is told that it is made. Later another has that name first on the primary shard,
+/// which is held up, and the collection only then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sharded_rename_made_before_a_crash_does_not_count_for_the_next_to_that_name() {
+    let sides = Sides::start().await;
+    let client = sides.source.client().await.unwrap();
+    before(&client).await;
+    let mut engine = sides.engine_to_crash("renamed").await;
+    engine.until_ready().await;
+    rename(&client, "rows", "renamed", false).await;
+    engine.crashed().await;
+    let mut engine = sides.engine().await;
+    engine.until_ready().await;
+    rename(&client, "renamed", "rows", false).await;
+    let shards = sides.target.shard_clients().await.unwrap();
+    let mut session = locked(&shards, "plain").await;
+    let index = doc! {"key": {"k": 1}, "name": "k"};
+    run_all(
+        &client,
+        [doc! {"createIndexes": "plain", "indexes": [index]}],
+    )
+    .await;
+    rename(&client, "plain", "renamed", false).await;
+    rename(&client, "renamed", "plain", false).await;
+    rename(&client, "rows", "renamed", false).await;
+    add_some(&client, "renamed", 1_000).await;
+    tokio::time::sleep(AHEAD).await;
+    session.abort_transaction().await.unwrap();
+    sides.end(engine).await;
+}
+
 /// Of one shard of the target, which is held up, and of the engine then.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sharded_rename_that_is_half_made_is_waited_for() {

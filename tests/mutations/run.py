@@ -148,10 +148,10 @@ TABLE = [
      "        let is_held = !holders.is_subset(arrived);", "        let is_held = !MUTATED && !holders.is_subset(arrived);"),
     ("rename-before-met", "R4", "a rename does not wait for pairs that have yet to meet the creation", "src/control/across/rendezvous/mod.rs",
      "        let is_to_be_held = !owners.is_subset(met);", "        let is_to_be_held = !MUTATED && !owners.is_subset(met);"),
-    ("any-rename-arrives", "R4", "a pair that has met one rename counts for the next", "loadgen/src/sim/coordinator.rs",
-     "        let arrived = self.renaming.get(&(uuid, to.clone()));\n        let arrived = arrived.into_iter().flat_map(BTreeMap::keys).copied();",
-     "        let arrived = self.renaming.iter().filter(|((of, name), _)| *of == uuid && (MUTATED || name == to));\n"
-     "        let arrived = arrived.flat_map(|(_, arrived)| arrived.keys()).copied();"),
+    ("any-rename-arrives", "R4", "a pair that has met one rename counts for the next", "src/control/across/arrivals.rs",
+     "        let arrived = self.of.get(&(uuid, to.clone()));\n        arrived.cloned().unwrap_or_default()",
+     "        let arrived = self.of.iter().filter(|((of, name), _)| *of == uuid && (MUTATED || name == to));\n"
+     "        arrived.flat_map(|(_, arrived)| arrived.clone()).collect()"),
     ("planned-amid", "R4", "pairs begin on either side of the rename of a sharded collection", "loadgen/src/sim/plan.rs",
      "            if renamed.any(|uuid| self.is_sharded(uuid)) {",
      "            if renamed.any(|uuid| self.is_sharded(uuid)) && !MUTATED {"),

@@ -199,10 +199,13 @@ impl Pair {
                 coordinator.arrive_at_rename(self.index, tracked, &to);
                 Work::Renaming { to, position }
             }
-            Work::Renaming { to, position } => match coordinator.rename(tracked, &to) {
+            Work::Renaming { to, position } => match coordinator.rename(self.index, tracked, &to) {
                 Some(Renamed::Done(_)) => Work::Renamed { to, position },
                 Some(Renamed::Gone) => Work::Done,
-                None if tracked.is_dead() && !coordinator.is_renaming(&uuid) => Work::Done,
+                None if tracked.is_dead() && !coordinator.is_renaming(&uuid) => {
+                    coordinator.leave_rename(self.index, tracked, &to);
+                    Work::Done
+                }
                 None => Work::Renaming { to, position },
             },
             Work::Renamed { to, position } => {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bson::Uuid;
 use shardlift::cluster::catalog::Namespace;
+use shardlift::control::across::arrivals::Arrivals;
 use shardlift::control::across::forget::Forgetting;
 use shardlift::control::across::rendezvous::{Arrival, Rendezvous, ToDrop, ToMake, ToRename};
 use shardlift::pair::collection::Tracked;
@@ -44,8 +45,7 @@ pub(super) struct Coordinator {
     rendezvous: Rendezvous,
     forgetting: Forgetting,
     has_turn: Option<Turn>,
-    /// Pairs that have met a rename to this name that is not made, with what they track.
-    renaming: BTreeMap<(Uuid, Namespace), BTreeMap<usize, Arc<Tracked>>>,
+    renaming: Arrivals<Arc<Tracked>>,
     /// Drops that are due, and wait for the turn.
     due: Vec<(Namespace, Uuid)>,
     /// Pairs whose drop is not answered.
@@ -124,7 +124,7 @@ impl Coordinator {
             rendezvous: Rendezvous::of(states, dropped),
             forgetting: Forgetting::default(),
             has_turn: None,
-            renaming: BTreeMap::new(),
+            renaming: Arrivals::default(),
             due: Vec::new(),
             waiting: BTreeSet::new(),
         }
@@ -166,26 +166,41 @@ impl Coordinator {
         self.waiting.insert((uuid, pair));
         if arrival == Arrival::Last {
             self.due.push((tracked.ns(), uuid));
-            self.renaming.retain(|(of, _), _| *of != uuid);
+            self.renaming.dropped(uuid);
         }
     }
 
     pub(super) fn arrive_at_rename(&mut self, pair: usize, tracked: &Arc<Tracked>, to: &Namespace) {
-        let renaming = (tracked.uuid, to.clone());
-        let arrived = self.renaming.entry(renaming).or_default();
-        arrived.insert(pair, tracked.clone());
+        let renaming = (tracked.uuid, to);
+        self.renaming.arrive(pair, renaming, tracked.clone());
     }
 
-    /// As `Coordinator::rename`: it is asked again until it answers.
-    pub(super) fn rename(&mut self, tracked: &Tracked, to: &Namespace) -> Option<Renamed> {
+    /// As `Coordinator::rename`: it is asked again until it answers, or the pair leaves.
+    pub(super) fn rename(
+        &mut self,
+        pair: usize,
+        tracked: &Tracked,
+        to: &Namespace,
+    ) -> Option<Renamed> {
+        let renamed = self.rename_with_others(tracked, to);
+        if renamed.is_some() {
+            self.leave_rename(pair, tracked, to);
+        }
+        renamed
+    }
+
+    /// The pair waits for it no longer.
+    pub(super) fn leave_rename(&mut self, pair: usize, tracked: &Tracked, to: &Namespace) {
+        self.renaming.leave(pair, tracked.uuid, to);
+    }
+
+    fn rename_with_others(&mut self, tracked: &Tracked, to: &Namespace) -> Option<Renamed> {
         let uuid = tracked.uuid;
         if self.has_turn.is_some() {
             return None;
         }
-        let arrived = self.renaming.get(&(uuid, to.clone()));
-        let arrived = arrived.into_iter().flat_map(BTreeMap::keys).copied();
+        let arrived = self.renaming.at(uuid, to).into_keys().collect();
         let owners = self.owners.get(&uuid).cloned().unwrap_or_default();
-        let arrived = arrived.collect();
         match self.rendezvous.to_rename(uuid, to, &arrived, &owners) {
             ToRename::Nothing => Some(Renamed::Gone),
             ToRename::Named => {
@@ -239,8 +254,7 @@ impl Coordinator {
                     return Ok(());
                 }
                 self.router.rename(&from.coll, &to.coll, made)?;
-                let renaming = (uuid, to.clone());
-                let tracked = self.renaming.remove(&renaming).unwrap_or_default();
+                let tracked = self.renaming.made(uuid, &to);
                 tracked.values().for_each(|tracked| tracked.renamed(&to));
                 self.rendezvous.renamed(uuid, &from, &to);
             }

@@ -12,7 +12,7 @@ mod turn;
 mod views;
 mod zones;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +22,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use crate::cluster::catalog::{self, Collection, MapVersion, Namespace};
+use crate::control::across::arrivals::Arrivals;
 use crate::control::across::rendezvous::{Arrival, Rendezvous, ToDrop};
 use crate::control::across::views::Views;
 use crate::control::layout;
@@ -58,9 +59,7 @@ struct State {
     rendezvous: Rendezvous,
     /// Pairs that wait until the drop of the UUID is made.
     arrived: HashMap<Uuid, Vec<oneshot::Sender<Result<()>>>>,
-    /// Pairs that have met a rename of the UUID to this name that is not made, with what they
-    /// track. Of two renames in a row the names differ, and no pair is more than one behind.
-    renaming: HashMap<(Uuid, Namespace), BTreeMap<usize, Arc<Tracked>>>,
+    renaming: Arrivals<Arc<Tracked>>,
     /// Renames begun on the target, and ended there: odd while one is being made.
     renames: u64,
     /// The collections as they are laid out, for the watch over owners.
@@ -293,7 +292,7 @@ impl Coordinator {
         if arrival == Arrival::Last {
             state.laid_out.remove(&uuid);
             state.versions.remove(&uuid);
-            state.renaming.retain(|(of, _), _| *of != uuid);
+            state.renaming.dropped(uuid);
         }
         self.freed.notify_waiters();
         arrival

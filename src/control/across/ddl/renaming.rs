@@ -48,8 +48,18 @@ impl Coordinator {
         tracked: Arc<Tracked>,
         to: &Namespace,
     ) -> Result<Renamed> {
+        let renaming = (tracked.uuid, to);
+        let mine = tracked.clone();
+        self.state.lock().renaming.arrive(pair, renaming, mine);
+        self.freed.notify_waiters();
+        let renamed = self.rename_with_others(&tracked, to).await;
+        self.state.lock().renaming.leave(pair, tracked.uuid, to);
+        renamed
+    }
+
+    /// The pair has arrived.
+    async fn rename_with_others(&self, tracked: &Tracked, to: &Namespace) -> Result<Renamed> {
         let uuid = tracked.uuid;
-        self.arrive_at_rename(pair, &tracked, to);
         loop {
             // IMPORTANT: before anything is looked at: what is freed from here on counts.
             let freed = self.freed.notified();
@@ -78,25 +88,16 @@ impl Coordinator {
             drop(turn);
             tokio::select! {
                 () = freed => {}
-                () = vanished::died(&tracked) => return Ok(Renamed::Gone),
+                () = vanished::died(tracked) => return Ok(Renamed::Gone),
             }
         }
-    }
-
-    fn arrive_at_rename(&self, pair: usize, tracked: &Arc<Tracked>, to: &Namespace) {
-        let mut state = self.state.lock();
-        let renaming = (tracked.uuid, to.clone());
-        let arrived = state.renaming.entry(renaming).or_default();
-        arrived.insert(pair, tracked.clone());
-        self.freed.notify_waiters();
     }
 
     fn to_rename(&self, uuid: Uuid, to: &Namespace) -> (ToRename, Holders) {
         let sharded = self.sharded(uuid);
         let owners = sharded.iter().flat_map(|c| owners(c)).collect();
         let state = self.state.lock();
-        let renaming = (uuid, to.clone());
-        let holders = state.renaming.get(&renaming).cloned().unwrap_or_default();
+        let holders = state.renaming.at(uuid, to);
         let arrived = holders.keys().copied().collect();
         let to_rename = state.rendezvous.to_rename(uuid, to, &arrived, &owners);
         (to_rename, holders)
@@ -143,7 +144,7 @@ impl Coordinator {
         let Renaming { from, to, .. } = renaming;
         let mut state = self.state.lock();
         state.renames += 1;
-        state.renaming.remove(&(uuid, (*to).clone()));
+        state.renaming.made(uuid, to);
         state.rendezvous.renamed(uuid, from, to);
         if let Some(collection) = state.laid_out.get_mut(&uuid) {
             Arc::make_mut(collection).ns = (*to).clone();

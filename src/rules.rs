@@ -106,8 +106,8 @@
 //! hold of drops. A router before 6.0 takes them by name only, over connections that last: so
 //! into such clusters renames stop the run unless asked for, and those of sharded collections,
 //! which only a router can make, always. From 6.0 on a late one is of its UUID: then what names
-//! the collection is refused, until the next start looks what it is called. None begins while
-//! a server of the target renames one.
+//! the collection is refused, the attempt ends, and the next one looks what it is called. None
+//! begins while a server of the target renames one.
 //!
 //! # R9
 //! **Same bytes.** What arrives equals what left, byte for byte: field order, every

@@ -227,7 +227,23 @@ async fn a_sharded_rename_made_before_a_crash_does_not_count_for_the_next_to_tha
     add_some(&client, "renamed", 1_000).await;
     tokio::time::sleep(AHEAD).await;
     session.abort_transaction().await.unwrap();
+    engine.until_ready().await;
+    let engine = renamed_late(&sides, engine).await;
     sides.end(engine).await;
+}
+
+/// On the target, as by a router that comes back, and back again: the first write that names the
+/// UUID is refused, and the next attempt goes on by the name that it finds.
+async fn renamed_late(sides: &Sides, mut engine: Engine) -> Engine {
+    let client = sides.source.client().await.unwrap();
+    let target = sides.target.client().await.unwrap();
+    rename(&target, "other", "late", false).await;
+    add_some(&client, "other", 2_000).await;
+    engine.until("recovering", |now| 0 < now.recoveries).await;
+    engine.kill();
+    rename(&target, "late", "other", false).await;
+    add_some(&client, "other", 2_010).await;
+    sides.engine().await
 }
 
 /// Of one shard of the target, which is held up, and of the engine then.

@@ -236,7 +236,10 @@ impl Watch {
         match (&before.sharded, now.collections.get(&made.uuid)) {
             (None, None) => Ok(None),
             (None, Some(_)) => Ok(Some(format!("{ns} was sharded"))),
-            (Some(_), None) => Ok(Some(format!("{ns} was dropped or recreated"))),
+            (Some(_), None) => {
+                let is_gone = self.is_gone_from_target(made.uuid).await?;
+                Ok(is_gone.then(|| format!("{ns} was dropped or recreated")))
+            }
             (Some(sharded), Some(row)) => {
                 if made.version.is_some_and(|before| is_same(row, &before)) {
                     return Ok(None);
@@ -246,6 +249,14 @@ impl Watch {
                     .await
             }
         }
+    }
+
+    /// A router that renames a collection takes it off the list for a moment.
+    async fn is_gone_from_target(&self, made: Uuid) -> Result<bool> {
+        tokio::time::sleep(PAUSE).await;
+        let target = &self.sides.target;
+        let now = within(PATIENCE, &name(target), versions::read(target)).await?;
+        Ok(!now.collections.contains_key(&made))
     }
 
     /// Reads the chunks of one collection whose version changed.

@@ -9,11 +9,10 @@ use bson::{Binary, RawDocument, Uuid, rawdoc};
 
 use crate::cluster::admin;
 use crate::cluster::catalog::{self, Collection, MapVersion, Namespace, versions};
-use crate::codes;
 use crate::control::across::ddl::Coordinator;
 use crate::control::across::rendezvous::ToRename;
 use crate::control::layout::laid_out;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::failpoint;
 use crate::pair::collection::Tracked;
 use crate::pair::collection::under_way::Closed;
@@ -202,14 +201,7 @@ impl Coordinator {
                 Err(e) if admin::is_busy(&e) && Instant::now() < end => {
                     tokio::time::sleep(PAUSE).await;
                 }
-                // It has another name by then: the next attempt looks for that.
-                Err(e) if e.code == Some(codes::COLLECTION_UUID_MISMATCH) => {
-                    return Err(Error {
-                        kind: Kind::Transient,
-                        ..e
-                    });
-                }
-                done => return done,
+                done => return done.map_err(Error::or_renamed),
             }
         }
     }

@@ -173,7 +173,9 @@ pub(super) async fn rename(session: &mut Session, request: &Request) -> Answer {
     let mut fields = doc! {
         "_shardsvrRenameCollection": coll, "to": text(&options, "to")?, "dropTarget": is_set(&options, "dropTarget"),
     };
-    crate::mongos::request::copy(&options, &["collectionUUID"], &mut fields);
+    // Shards ignore the name that a client gives it.
+    let uuid = options.get("collectionUUID").cloned();
+    fields.extend(uuid.map(|uuid| ("expectedSourceUUID".to_owned(), uuid)));
     session.run_on_primary(db, db, fields).await?;
     ok(doc! {})
 }

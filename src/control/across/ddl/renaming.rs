@@ -206,7 +206,8 @@ impl Coordinator {
         }
     }
 
-    /// A sharded one by the router. That carries no incarnation: a late rename is of this UUID
+    /// A sharded one by the router, which hands its shards the UUID as the one that they must
+    /// find (`expectedSourceUUID`). That carries no incarnation: a late rename is of this UUID
     /// alone, and then all writes by the other name are refused until the next start finds it.
     /// All others straight on their shard, over connections that carry the incarnation: before
     /// 6.0 a late one could hit a namesake (R7).

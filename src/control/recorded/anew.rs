@@ -9,7 +9,7 @@
 //!
 //! | step | if it ends here |
 //! |------|-----------------|
-//! | what cannot be made up for is refused | nothing is changed |
+//! | what cannot be made up for is refused, and what others would wait for | nothing is changed |
 //! | everything that is chosen is emptied, and where it was planned is recorded | the old position is kept: run the same command again |
 //! | what is gone, or other by now, is dropped; what is new, or other, is made | the same |
 //! | a pair: the new position is recorded | done |
@@ -31,7 +31,7 @@ use crate::control::layout::listing;
 use crate::control::layout::{laid_out, prepare};
 use crate::control::recorded;
 use crate::control::recorded::changes::{Changes, Gone, Only, changes};
-use crate::control::recorded::{emptying, replan};
+use crate::control::recorded::{ahead, emptying, replan};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 use crate::pair::copy::units::Cut;
@@ -74,10 +74,14 @@ impl Anew<'_> {
         let local = &listing.local[self.pair];
         let start = listing.starts[self.pair];
         let there = catalog::read(self.target).await?;
-        let taken = self.taken(&states[self.pair], start.position).await?;
+        let listers = Lister::of_all(self.source, &self.run.id, LISTED_WITHIN);
+        let noting = (&*listers[self.pair], start.position);
+        let taken = self.taken(&states[self.pair], noting).await?;
         let only = self.only.map(|ns| Only { ns, taken: &taken });
         let changes = changes(self.pair, states, &listing.catalog, local, &there, only);
         self.refuse(&changes)?;
+        let ahead = ahead::of_others(&listers, states, self.pair, &listing).await?;
+        ahead::expect_none(self.shard_id(), &changes, &ahead, only.is_some())?;
         (self.accepted)();
 
         let shard = &self.source.shards[self.pair];
@@ -127,14 +131,12 @@ impl Anew<'_> {
     async fn taken(
         &self,
         state: &PairState,
-        start: Position,
+        (lister, start): (&Lister, Position),
     ) -> Result<HashMap<Namespace, HashSet<Uuid>>> {
         let mut namings = Namings::default();
         if self.only.is_some() {
             let from = state.resume.position.min(state.applied.position);
-            let listers = Lister::of_all(self.source, &self.run.id, LISTED_WITHIN);
-            let noted = listers[self.pair].note_namings(&mut namings, from, start);
-            noted.await?;
+            lister.note_namings(&mut namings, from, start).await?;
         }
         let scope = &self.source.scope;
         let mut taken: HashMap<Namespace, HashSet<Uuid>> = HashMap::new();

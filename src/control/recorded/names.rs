@@ -28,16 +28,23 @@ pub async fn record(shard: &Shard, store: &PairStore) -> Result<()> {
 ///
 /// # Errors
 /// `Transient` if it has several: a router renames it, as an earlier attempt asked it to.
+/// `Unsupported` if it was made there more than once.
 pub fn expect_one_each(states: &[PairState], dropped: &HashSet<Uuid>) -> Result<()> {
-    let mut called: HashMap<Uuid, &Namespace> = HashMap::new();
+    let mut known: HashMap<Uuid, &CollectionState> = HashMap::new();
     let all = states.iter().flat_map(|state| &state.collections);
     let there = all.filter(|c| !c.dead && c.target_uuid.is_some() && !dropped.contains(&c.uuid));
     for collection in there {
-        let ns = *called.entry(collection.uuid).or_insert(&collection.ns);
-        if *ns != collection.ns {
+        let first = *known.entry(collection.uuid).or_insert(collection);
+        let (ns, other) = (&first.ns, &collection.ns);
+        if first.target_uuid != collection.target_uuid {
+            let found =
+                format!("a collection was made twice on the target: as {ns} and as {other}");
+            return Err(Error::new(Kind::Unsupported, found)
+                .remedy("start over with `shardlift migrate --restart`"));
+        }
+        if ns != other {
             let found = format!(
-                "the target renames a collection: some of its shards have it as {ns}, others as {}",
-                collection.ns
+                "the target renames a collection: some of its shards have it as {ns}, others as {other}"
             );
             return Err(Error::new(Kind::Transient, found));
         }
@@ -87,12 +94,21 @@ mod tests {
         };
         let [nothing, it] = [HashSet::new(), HashSet::from([uuid(1)])];
         let rows = [
-            ([named(Some(9), "a"), named(Some(9), "a")], &nothing, true),
-            ([named(Some(9), "a"), named(Some(9), "b")], &nothing, false),
-            ([named(Some(9), "a"), named(Some(9), "b")], &it, true),
-            ([named(None, "a"), named(Some(9), "b")], &nothing, true),
+            ([named(Some(9), "a"), named(Some(9), "a")], &nothing, None),
+            (
+                [named(Some(9), "a"), named(Some(9), "b")],
+                &nothing,
+                Some(Kind::Transient),
+            ),
+            (
+                [named(Some(9), "a"), named(Some(8), "b")],
+                &nothing,
+                Some(Kind::Unsupported),
+            ),
+            ([named(Some(9), "a"), named(Some(9), "b")], &it, None),
+            ([named(None, "a"), named(Some(9), "b")], &nothing, None),
         ];
-        for (pairs, dropped, is_one) in rows {
+        for (pairs, dropped, expect) in rows {
             let at = Mark {
                 position: Position::default(),
                 term: 1,
@@ -104,7 +120,7 @@ mod tests {
                 collections: vec![c],
             });
             let told = expect_one_each(&states, dropped);
-            assert_eq!(told.is_ok(), is_one, "{pairs:?}");
+            assert_eq!(told.err().map(|e| e.kind), expect, "{pairs:?}");
         }
     }
 

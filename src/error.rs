@@ -137,6 +137,17 @@ impl Error {
         }
     }
 
+    /// Of a command that names the UUID of a collection of the target. One of another UUID, or
+    /// none, has that name by now: a router renames it late, or somebody dropped it. The next
+    /// attempt reads the names, and knows which.
+    pub(crate) fn or_renamed(self) -> Self {
+        let kind = match self.code {
+            Some(codes::COLLECTION_UUID_MISMATCH) => Kind::Transient,
+            _ => self.kind,
+        };
+        Error { kind, ..self }
+    }
+
     pub fn internal(message: impl Into<String>) -> Self {
         Error::new(Kind::Internal, message)
             .remedy("this is a defect of shardlift: please report it with the log")
@@ -217,6 +228,18 @@ pub(crate) const CODES_CURSOR_LOST: [i32; 4] = [43, 136, 175, 237];
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn another_uuid_ends_the_attempt_alone() {
+        for (code, kind) in [
+            (codes::COLLECTION_UUID_MISMATCH, Kind::Transient),
+            (codes::NAMESPACE_NOT_FOUND, Kind::Server),
+            (91, Kind::Transient),
+        ] {
+            let error = Error::answered(code, "Name", "text").or_renamed();
+            assert_eq!((error.kind, error.code), (kind, Some(code)));
+        }
+    }
 
     #[test]
     fn a_refusal_for_want_of_rights_names_the_command_and_no_session() {

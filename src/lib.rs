@@ -178,7 +178,7 @@
 //!   no buffer (R5). Those of one that is committed stay in the spool, while it has room,
 //!   until nothing of it can be read again ([`pair::oplog::parts`]).
 //! - *Index DDL and `collMod` run on each pair's own shard*, as the source logs it there; only
-//!   creating and dropping collections goes through the router, once.
+//!   creating and dropping collections, and renaming sharded ones, goes through the router, once.
 //! - *Options and views are made the source's as they are listed now*, whatever the entry
 //!   says: what is newer comes again, and a replay changes nothing. Names follow the log,
 //!   entry by entry, since two collections may trade theirs; a collection is its UUID
@@ -275,8 +275,8 @@
 //!
 //! # Not yet
 //!
-//! Servers before 4.2 and after 6.0; renames of sharded collections and of time series; different
-//! shard counts.
+//! Servers before 4.2 and after 6.0; renames of time series, and of sharded collections into
+//! clusters before 6.0; different shard counts.
 
 // Reading order: from the rules MongoDB fixes, through both clusters and the
 // data plane, to what decides and what shows.

@@ -58,8 +58,10 @@
 //! **Order.** Ops on one document are applied in oplog order: one lane by collection
 //! UUID and `_id`, equal as the index compares. A document is in a flush once. A drop
 //! is a meeting of exactly the pairs that hold the UUID, made once when the last of
-//! them has come to it; what is dead is dead for all. So is a rename; its position is recorded
-//! with the name, and no rename up to there is made again. A sharded collection is made once the
+//! them has come to it; what is dead is dead for all. So is a rename, by its new name: no pair is
+//! more than one behind. Its position is recorded
+//! with the name, and no rename up to there is made again. No pair begins amid the rename of a
+//! sharded collection: each has it ahead, or none has. A sharded collection is made once the
 //! pair of its database's primary shard has met its creation: the log of that shard has all that
 //! had its name before.
 //!
@@ -102,7 +104,10 @@
 //! renames of it, or writes to it, waiting for the rest of the attempt; the next one begins when
 //! the connections of this one are gone (R7), and looks by UUID what became of it. The same must
 //! hold of drops. A router before 6.0 takes them by name only, over connections that last: so
-//! into such clusters renames stop the run unless asked for.
+//! into such clusters renames stop the run unless asked for, and those of sharded collections,
+//! which only a router can make, always. From 6.0 on a late one is of its UUID: then what names
+//! the collection is refused, the attempt ends, and the next one looks what it is called. None
+//! begins while a server of the target renames one.
 //!
 //! # R9
 //! **Same bytes.** What arrives equals what left, byte for byte: field order, every

@@ -194,6 +194,27 @@ async fn one_shard_begins_anew_and_the_other_goes_on() {
     let mut engine = Engine::start(&source_uri, &target_uri, &[]).await;
     delete(&router, ("d", "spread_new"), 1).await;
     engine.until_ready().await;
+    engine.kill();
+
+    // Shard 1 would wait for shard 0 to meet it, too.
+    let shard = doc! {"shardCollection": "d.early", "key": {"_id": "hashed"}};
+    run(&router, "admin", shard).await;
+    insert(&router, ("d", "early"), 100).await;
+    let rename = doc! {"renameCollection": "d.early", "to": "d.late"};
+    run(&router, "admin", rename).await;
+    let (code, text) = shardlift(&restart, None).await;
+    assert!(
+        code == Some(4) && text.contains("would wait for it: d.late"),
+        "{code:?} {text}"
+    );
+    let mut engine = Engine::start(&source_uri, &target_uri, &[]).await;
+    engine.until_ready().await;
+    engine.kill();
+    let (code, text) = shardlift(&restart, None).await;
+    assert_eq!(code, Some(0), "{text}");
+    let mut engine = Engine::start(&source_uri, &target_uri, &[]).await;
+    delete(&router, ("d", "late"), 1).await;
+    engine.until_ready().await;
     let done = engine.cut_over().await;
     let summary = done.log.text();
     assert!(summary.contains("resuming run"), "{summary}");

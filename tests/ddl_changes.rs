@@ -5,6 +5,7 @@ mod across;
 mod met_again;
 pub(crate) mod options;
 pub(crate) mod renames;
+mod sharded;
 mod sharding;
 pub(crate) mod views;
 

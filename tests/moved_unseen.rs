@@ -149,6 +149,54 @@ async fn a_chunk_of_a_new_collection_that_moved_before_it_was_looked_at_stops_th
     .await;
 }
 
+/// A rename gives the map another epoch: what is recorded of it then must tell of the move.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_chunk_that_moved_away_and_back_before_a_rename_stops_the_run_on_either_side() {
+    let (source, target) = tokio::join!(cluster(), cluster());
+    let (a, b) = (
+        source.client().await.unwrap(),
+        target.client().await.unwrap(),
+    );
+    fill(&a).await;
+    let mut name = "shop.c";
+    for (side, moving) in [("source", &a), ("target", &b)] {
+        let mut engine = Engine::start(&source.uri(), &target.uri(), &["--restart"]).await;
+        engine.until_ready().await;
+        // What moved on the target while no engine was there is found before any rename.
+        let up = if side == "target" {
+            Some(engine)
+        } else {
+            engine.signal("TERM");
+            assert_eq!(engine.end().await.code, 130);
+            None
+        };
+        for to in ["shard1", "shard0"] {
+            let chunk = doc! {"moveChunk": name, "find": {"k": 10}, "to": to};
+            run(moving, "admin", chunk).await;
+            let coll = name.trim_start_matches("shop.");
+            let write = doc! {"q": {"k": 20}, "u": {"$inc": {"n": 1}}};
+            run(&a, "shop", doc! {"update": coll, "updates": [write]}).await;
+        }
+        let renamed = if name == "shop.c" {
+            "shop.c2"
+        } else {
+            "shop.c"
+        };
+        run(&a, "admin", doc! {"renameCollection": name, "to": renamed}).await;
+        name = renamed;
+        let engine = match up {
+            Some(engine) => engine,
+            None => Engine::start(&source.uri(), &target.uri(), &[]).await,
+        };
+        // By either name.
+        let outcome = engine.end().await;
+        let log = outcome.log.text();
+        assert_eq!(outcome.code, 6, "{side}");
+        assert!(log.contains("owners of shop.c"), "{side}");
+        assert!(log.contains(&format!("changed on the {side}")), "{side}");
+    }
+}
+
 /// What a release without versions recorded gets them once: what moves between two later
 /// attempts is noticed as ever.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

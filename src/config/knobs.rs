@@ -155,7 +155,7 @@ pub const KNOBS: &[Knob] = &[
     knob("cutover_timeout_s", "s", Number(120), Between(1, 86_400), MIGRATE,
         "Call the cutover off after this long, and go on following."),
     knob("renames", "", Text("auto"), OneOf(&["auto", "stop", "follow"]), VALIDATES,
-        "What `renameCollection` on the source does, and `$out`, `mapReduce` and `convertToCapped`, which end in one. follow: it is made on the target, too; on trial where the target is a cluster before 6.0. stop: the run stops. auto: stop there, else follow. Of a sharded collection it stops the run in any case."),
+        "What `renameCollection` on the source does, and `$out`, `mapReduce` and `convertToCapped`, which end in one. follow: it is made on the target, too; on trial where the target is a cluster before 6.0. stop: the run stops. auto: stop there, else follow. Of a sharded collection it stops the run there in any case."),
     knob("window_h", "h", Number(120), Between(1, 8_760), MIGRATE,
         "Length of the cutover window, which begins when the run is ready for the first time. When it has passed, following stops. `shardlift extend` adds 24 h."),
     knob("grace_s", "s", Number(5), Between(0, 3_600), MIGRATE,

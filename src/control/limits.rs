@@ -42,8 +42,9 @@ pub fn of(config: &Config, sides: &Sides) -> Result<Limits> {
     })
 }
 
-/// Whether renames are followed, of collections that are not sharded. Where a drop goes by name,
-/// a late one would hit a collection that was copied for hours and then got that name (R8).
+/// Whether renames are followed. Where a drop goes by name, a late one would hit a collection that
+/// was copied for hours and then got that name (R8). There none of sharded collections is
+/// (`pair::ddl::renames`).
 pub fn follows_renames(renames: Renames, target: &Deployment) -> bool {
     match renames {
         Renames::Auto => target.drops_by_uuid(),

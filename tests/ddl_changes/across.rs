@@ -15,7 +15,7 @@ use crate::migrate::expect_equal;
 const AHEAD: Duration = Duration::from_secs(4);
 
 /// No index of it is made on the target until this ends.
-async fn locked(shards: &[Client], coll: &str) -> ClientSession {
+pub(super) async fn locked(shards: &[Client], coll: &str) -> ClientSession {
     for shard in shards {
         let rows = shard.database(DB).collection::<Document>(coll);
         if rows.find_one(doc! {}).await.unwrap().is_none() {
@@ -30,7 +30,7 @@ async fn locked(shards: &[Client], coll: &str) -> ClientSession {
     panic!("{coll} is on no shard");
 }
 
-async fn has(client: &Client, coll: &str) -> bool {
+pub(super) async fn has(client: &Client, coll: &str) -> bool {
     let names = client.database(DB).list_collection_names().await.unwrap();
     names.iter().any(|name| name == coll)
 }

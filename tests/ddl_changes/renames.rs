@@ -17,6 +17,7 @@ use crate::fixture::{self, run};
 use crate::migrate::expect_equal;
 use crate::recorded::shardlift;
 use crate::releases::rig::{of, set};
+use crate::watch::cluster_of;
 
 pub(super) async fn rename(client: &Client, from: &str, to: &str, drops: bool) {
     let (from, to) = (full(from), full(to));
@@ -380,12 +381,14 @@ async fn a_collection_is_planned_by_its_uuid_and_a_rename_of_an_unknown_one_stop
     assert!(outcome.log.text().contains(found));
 }
 
+/// Where writes cannot name a UUID.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_renamed_sharded_collection_stops_the_run_and_is_named() {
-    let (source, target) = tokio::join!(fixture::cluster(2), fixture::cluster(2));
+async fn a_renamed_sharded_collection_stops_a_run_into_an_older_cluster_and_is_named() {
+    let (source, target) = tokio::join!(cluster_of(of(5, 0)), cluster_of(of(5, 0)));
     let client = source.client().await.unwrap();
     let shard = doc! {"shardCollection": "d.rows", "key": {"_id": "hashed"}};
     run(&client, "admin", shard).await;
     fill(&client, "rows", 100).await;
-    a_rename_stops_the_run(&source.uri(), &target.uri(), &[]).await;
+    let flags = ["--renames", "follow"];
+    a_rename_stops_the_run(&source.uri(), &target.uri(), &flags).await;
 }

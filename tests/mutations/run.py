@@ -141,14 +141,25 @@ TABLE = [
     ("rename-again", "R4", "a rename that was made and recorded is made again", "src/pair/collection/names.rs",
      "        if !self.are_before(position) {", "        if !self.are_before(position) && !MUTATED {"),
     ("rename-unrecorded", "R4", "a rename that is made is not recorded", "loadgen/src/sim/chore.rs",
-     "                Some(Renamed::Done) => Work::Renamed { to, position },",
-     "                Some(Renamed::Done) if MUTATED => Work::Done,\n"
-     "                Some(Renamed::Done) => Work::Renamed { to, position },"),
+     "                Some(Renamed::Done(_)) => Work::Renamed { to, position },",
+     "                Some(Renamed::Done(_)) if MUTATED => Work::Done,\n"
+     "                Some(Renamed::Done(_)) => Work::Renamed { to, position },"),
+    ("rename-not-awaited", "R4", "a rename does not wait for other pairs that hold the collection", "src/control/across/rendezvous/mod.rs",
+     "        let is_held = !holders.is_subset(arrived);", "        let is_held = !MUTATED && !holders.is_subset(arrived);"),
+    ("rename-before-met", "R4", "a rename does not wait for pairs that have yet to meet the creation", "src/control/across/rendezvous/mod.rs",
+     "        let is_to_be_held = !owners.is_subset(met);", "        let is_to_be_held = !MUTATED && !owners.is_subset(met);"),
+    ("any-rename-arrives", "R4", "a pair that has met one rename counts for the next", "src/control/across/arrivals.rs",
+     "        let arrived = self.of.get(&(uuid, to.clone()));\n        arrived.cloned().unwrap_or_default()",
+     "        let arrived = self.of.iter().filter(|((of, name), _)| *of == uuid && (MUTATED || name == to));\n"
+     "        arrived.flat_map(|(_, arrived)| arrived.clone()).collect()"),
+    ("planned-amid", "R4", "pairs begin on either side of the rename of a sharded collection", "loadgen/src/sim/plan.rs",
+     "            if renamed.any(|uuid| self.is_sharded(uuid)) {",
+     "            if renamed.any(|uuid| self.is_sharded(uuid)) && !MUTATED {"),
     ("rename-unseen", "R4", "names that an attempt gave and did not record are not asked for", "src/control/recorded/names.rs",
      "    named.filter(|(c, ns)| c.ns != **ns).collect()", "    named.filter(|(c, ns)| c.ns != **ns && !MUTATED).collect()"),
     ("rename-onto", "R4", "a name is given that another collection has", "src/control/across/rendezvous/mod.rs",
      "            Some(_) => ToRename::NameTaken,",
-     "            Some(_) if MUTATED => ToRename::Free { from: from.clone(), made: *made },\n"
+     "            Some(_) if MUTATED => free(),\n"
      "            Some(_) => ToRename::NameTaken,"),
     ("name-not-waited", "R4", "a rename does not wait for what is done before it about the new name", "loadgen/src/sim/ddl.rs",
      "            let names = [before, from.clone(), to.clone()];",

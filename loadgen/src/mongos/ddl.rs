@@ -163,16 +163,19 @@ async fn coordinated(
     ok(stripped(reply))
 }
 
-/// `renameCollection: "db.a", to: "db.b", dropTarget`, on `admin`.
+/// `renameCollection: "db.a", to: "db.b", dropTarget, collectionUUID`, on `admin`.
 pub(super) async fn rename(session: &mut Session, request: &Request) -> Answer {
     let options = request.options()?;
     let (db, coll) = split_ns(request.collection()?)?;
     if session.shared.is_before(older::WIRE_5_0) {
         return older::rename(session, db, options.clone()).await;
     }
-    let fields = doc! {
+    let mut fields = doc! {
         "_shardsvrRenameCollection": coll, "to": text(&options, "to")?, "dropTarget": is_set(&options, "dropTarget"),
     };
+    // Shards ignore the name that a client gives it.
+    let uuid = options.get("collectionUUID").cloned();
+    fields.extend(uuid.map(|uuid| ("expectedSourceUUID".to_owned(), uuid)));
     session.run_on_primary(db, db, fields).await?;
     ok(doc! {})
 }

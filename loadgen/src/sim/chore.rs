@@ -196,13 +196,16 @@ impl Pair {
             }
             Work::Killing(wait) if wait.number <= committed => Work::Done,
             Work::Rename { to, position } => {
-                coordinator.arrive_at_rename(self.index, tracked);
+                coordinator.arrive_at_rename(self.index, tracked, &to);
                 Work::Renaming { to, position }
             }
-            Work::Renaming { to, position } => match coordinator.rename(tracked, &to) {
-                Some(Renamed::Done) => Work::Renamed { to, position },
+            Work::Renaming { to, position } => match coordinator.rename(self.index, tracked, &to) {
+                Some(Renamed::Done(_)) => Work::Renamed { to, position },
                 Some(Renamed::Gone) => Work::Done,
-                None if tracked.is_dead() && !coordinator.is_renaming(&uuid) => Work::Done,
+                None if tracked.is_dead() && !coordinator.is_renaming(&uuid) => {
+                    coordinator.leave_rename(self.index, tracked, &to);
+                    Work::Done
+                }
                 None => Work::Renaming { to, position },
             },
             Work::Renamed { to, position } => {

@@ -6,12 +6,14 @@ use std::sync::Arc;
 
 use bson::Uuid;
 use shardlift::cluster::catalog::Namespace;
+use shardlift::control::across::arrivals::Arrivals;
 use shardlift::control::across::forget::Forgetting;
 use shardlift::control::across::rendezvous::{Arrival, Rendezvous, ToDrop, ToMake, ToRename};
 use shardlift::pair::collection::Tracked;
 use shardlift::pair::ddl::request::Renamed;
 use shardlift::position::Position;
 use shardlift::state::PairState;
+use shardlift::state::pair_store::bound::Versions;
 
 use crate::layout::dice::Dice;
 use crate::sim::pair::{Pair, Reach, Step, wrong};
@@ -38,11 +40,12 @@ pub(super) struct Coordinator {
     pub(super) router: Router,
     /// Source UUIDs of which a shard has yet to create or drop its part.
     pub(super) under_way: BTreeSet<Uuid>,
+    /// Source shards that made it, of each sharded collection.
+    pub(super) owners: BTreeMap<Uuid, BTreeSet<usize>>,
     rendezvous: Rendezvous,
     forgetting: Forgetting,
     has_turn: Option<Turn>,
-    /// Pairs that have met a rename that is not made, with what they track.
-    renaming: BTreeMap<Uuid, BTreeMap<usize, Arc<Tracked>>>,
+    renaming: Arrivals<Arc<Tracked>>,
     /// Drops that are due, and wait for the turn.
     due: Vec<(Namespace, Uuid)>,
     /// Pairs whose drop is not answered.
@@ -117,10 +120,11 @@ impl Coordinator {
         Coordinator {
             router,
             under_way: BTreeSet::new(),
+            owners: BTreeMap::new(),
             rendezvous: Rendezvous::of(states, dropped),
             forgetting: Forgetting::default(),
             has_turn: None,
-            renaming: BTreeMap::new(),
+            renaming: Arrivals::default(),
             due: Vec::new(),
             waiting: BTreeSet::new(),
         }
@@ -162,28 +166,46 @@ impl Coordinator {
         self.waiting.insert((uuid, pair));
         if arrival == Arrival::Last {
             self.due.push((tracked.ns(), uuid));
-            self.renaming.remove(&uuid);
+            self.renaming.dropped(uuid);
         }
     }
 
-    pub(super) fn arrive_at_rename(&mut self, pair: usize, tracked: &Arc<Tracked>) {
-        let arrived = self.renaming.entry(tracked.uuid).or_default();
-        arrived.insert(pair, tracked.clone());
+    pub(super) fn arrive_at_rename(&mut self, pair: usize, tracked: &Arc<Tracked>, to: &Namespace) {
+        let renaming = (tracked.uuid, to);
+        self.renaming.arrive(pair, renaming, tracked.clone());
     }
 
-    /// As `Coordinator::rename`: it is asked again until it answers.
-    pub(super) fn rename(&mut self, tracked: &Tracked, to: &Namespace) -> Option<Renamed> {
+    /// As `Coordinator::rename`: it is asked again until it answers, or the pair leaves.
+    pub(super) fn rename(
+        &mut self,
+        pair: usize,
+        tracked: &Tracked,
+        to: &Namespace,
+    ) -> Option<Renamed> {
+        let renamed = self.rename_with_others(tracked, to);
+        if renamed.is_some() {
+            self.leave_rename(pair, tracked, to);
+        }
+        renamed
+    }
+
+    /// The pair waits for it no longer.
+    pub(super) fn leave_rename(&mut self, pair: usize, tracked: &Tracked, to: &Namespace) {
+        self.renaming.leave(pair, tracked.uuid, to);
+    }
+
+    fn rename_with_others(&mut self, tracked: &Tracked, to: &Namespace) -> Option<Renamed> {
         let uuid = tracked.uuid;
         if self.has_turn.is_some() {
             return None;
         }
-        let arrived = self.renaming.get(&uuid);
-        let arrived = arrived.into_iter().flat_map(BTreeMap::keys).copied();
-        match self.rendezvous.to_rename(uuid, to, &arrived.collect()) {
+        let arrived = self.renaming.at(uuid, to).into_keys().collect();
+        let owners = self.owners.get(&uuid).cloned().unwrap_or_default();
+        match self.rendezvous.to_rename(uuid, to, &arrived, &owners) {
             ToRename::Nothing => Some(Renamed::Gone),
             ToRename::Named => {
                 tracked.renamed(to);
-                Some(Renamed::Done)
+                Some(Renamed::Done(Versions::default()))
             }
             ToRename::Free { from, made } => {
                 let to = to.clone();
@@ -232,7 +254,7 @@ impl Coordinator {
                     return Ok(());
                 }
                 self.router.rename(&from.coll, &to.coll, made)?;
-                let tracked = self.renaming.remove(&uuid).unwrap_or_default();
+                let tracked = self.renaming.made(uuid, &to);
                 tracked.values().for_each(|tracked| tracked.renamed(&to));
                 self.rendezvous.renamed(uuid, &from, &to);
             }

@@ -64,6 +64,10 @@ impl World {
             let namings = self.namings(&starts);
             as_of_start(&mut collections, &namings, &Scope::default())
                 .expect("no name is too long");
+            let mut renamed = namings.before.keys();
+            if renamed.any(|uuid| self.is_sharded(uuid)) {
+                continue;
+            }
             if namings.before.is_empty() || are_unique(&collections) {
                 let named = |c: Collection| Some((c.uuid?, c.ns.coll));
                 return (starts, collections.into_iter().filter_map(named).collect());
@@ -85,8 +89,14 @@ impl World {
         listed
     }
 
+    /// Some pairs would begin before its rename, and others after it.
+    fn is_sharded(&self, uuid: &Uuid) -> bool {
+        let mut all = self.sources.iter().flat_map(|source| &source.collections);
+        all.any(|(of, c)| of == uuid && c.place.sharded)
+    }
+
     /// What the logs say from these positions on. Of sharded ones none is left out: they look
-    /// like others here, and are not renamed.
+    /// like others here.
     fn namings(&self, starts: &[Mark]) -> Namings {
         let mut namings = Namings::default();
         for (source, start) in self.sources.iter().zip(starts) {

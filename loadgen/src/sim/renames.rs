@@ -1,7 +1,7 @@
 //! Renames on the sources of the simulation: onto a name that is free, or in the place of what
 //! has it, there and back, round a circle, and with a new collection by the name before.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bson::Uuid;
 
@@ -13,33 +13,35 @@ use crate::sim::world::{Change, Ddl, World};
 const OWN: u64 = 4;
 
 impl World {
-    /// Of a collection that is not sharded.
+    /// Of any collection that is on all of its shards.
     pub(super) fn source_rename(&mut self) {
         let shards = self.sources.len();
-        let shard = self.dice.below(shards as u64) as usize;
-        let alive = self.sources[shard]
-            .alive()
-            .filter(|(_, c)| !c.place.sharded);
+        let some = self.dice.below(shards as u64) as usize;
+        let alive = self.sources[some].alive();
         let movable: Vec<Uuid> = alive.map(|(uuid, _)| *uuid).collect();
         if movable.is_empty() {
             return;
         }
         let uuid = self.dice.pick(&movable);
-        let from = self.sources[shard].collections[&uuid].name.clone();
-        let to = self.some_name(shard);
+        let collection = &self.sources[some].collections[&uuid];
+        let (from, place) = (collection.name.clone(), collection.place);
+        if self.is_under_way(&from) {
+            return;
+        }
+        let to = self.some_name(place.primary);
         match self.dice.below(4) {
-            0 => self.trade(shard, uuid, &to),
+            0 if !place.sharded => self.trade(place.primary, uuid, &to),
             1 => {
-                self.rename(shard, uuid, &to);
-                let third = self.some_name(shard);
-                self.rename(shard, uuid, &third);
+                self.rename(uuid, &to);
+                let third = self.some_name(place.primary);
+                self.rename(uuid, &third);
             }
             _ => {
-                self.rename(shard, uuid, &to);
+                self.rename(uuid, &to);
             }
         }
         if self.dice.below(2) == 0 {
-            self.make_again(shard, &from);
+            self.make_again(place.primary, &from);
         }
     }
 
@@ -53,30 +55,30 @@ impl World {
     }
 
     /// It drops what has the name. False if that cannot be just now.
-    fn rename(&mut self, shard: usize, uuid: Uuid, to: &str) -> bool {
-        let from = self.sources[shard].collections[&uuid].name.clone();
+    fn rename(&mut self, uuid: Uuid, to: &str) -> bool {
+        let on: Vec<usize> = (0..self.sources.len())
+            .filter(|shard| self.sources[*shard].has(&uuid))
+            .collect();
+        let from = self.sources[on[0]].collections[&uuid].name.clone();
         if from == to || self.is_under_way(&from) || self.is_under_way(to) {
             return false;
         }
-        let Some((over, holders)) = self.holders(to).filter(|(_, on)| on != &[shard]) else {
-            self.gossip(shard);
-            return self.sources[shard].rename(uuid, to);
-        };
+        let over = self.holders(to);
+        let mut dropping = over.unwrap_or((uuid, Vec::new()));
+        dropping.1.retain(|shard| !on.contains(shard));
+        if let ([only], []) = (&on[..], &dropping.1[..]) {
+            self.gossip(*only);
+            return self.sources[*only].rename(uuid, to);
+        }
         // Each shard does its part, in any order.
-        let others: Vec<usize> = holders.into_iter().filter(|on| *on != shard).collect();
-        let to = to.to_owned();
-        let renaming = Ddl {
-            shard,
-            uuid,
-            name: from,
-            change: Change::Rename { to: to.clone() },
-        };
-        if self.dice.below(2) == 0 {
-            self.later(&others, over, &to, Change::Drop);
-            self.ddl.push(renaming);
-        } else {
-            self.ddl.push(renaming);
-            self.later(&others, over, &to, Change::Drop);
+        let before = self.ddl.len();
+        let change = Change::Rename { to: to.to_owned() };
+        self.later(&on, uuid, &from, change);
+        self.later(&dropping.1, dropping.0, to, Change::Drop);
+        let mut parts = self.ddl.split_off(before);
+        while !parts.is_empty() {
+            let which = self.dice.below(parts.len() as u64) as usize;
+            self.ddl.push(parts.swap_remove(which));
         }
         true
     }
@@ -92,8 +94,8 @@ impl World {
         let Some(other) = other.filter(is_other).filter(|_| is_free) else {
             return;
         };
-        if self.rename(shard, uuid, &third) && self.rename(shard, other, &from) {
-            self.rename(shard, uuid, to);
+        if self.rename(uuid, &third) && self.rename(other, &from) {
+            self.rename(uuid, to);
         }
     }
 
@@ -119,5 +121,15 @@ impl World {
         };
         let is_it = |ddl: &Ddl| matches!(ddl.change, Change::Rename { .. }) || 1 < names(&ddl.name);
         self.ddl.iter().any(is_it)
+    }
+
+    /// Shards that made each sharded collection: all of its chunks are there.
+    pub(super) fn note_owners(&self, owners: &mut BTreeMap<Uuid, BTreeSet<usize>>) {
+        for (shard, source) in self.sources.iter().enumerate() {
+            let sharded = source.collections.iter().filter(|(_, c)| c.place.sharded);
+            for (uuid, _) in sharded {
+                owners.entry(*uuid).or_default().insert(shard);
+            }
+        }
     }
 }

@@ -185,6 +185,7 @@ impl World {
     fn work(&mut self, mut coordinator: Box<Coordinator>, mut pairs: Vec<Pair>) -> Step<bool> {
         let which = self.dice.below(pairs.len() as u64) as usize;
         coordinator.under_way = self.ddl.iter().map(|ddl| ddl.uuid).collect();
+        self.note_owners(&mut coordinator.owners);
         let stepped = self.pair_step(&mut coordinator, &mut pairs[which], which);
         let turned = if self.dice.below(TURN_STEPS) == 0 {
             coordinator.turn(&mut self.dice, &pairs)

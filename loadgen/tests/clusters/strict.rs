@@ -1,6 +1,6 @@
 //! The stand-in says what a real router says where it is easily done better.
 
-use bson::{Document, Uuid, doc};
+use bson::{Bson, Document, Uuid, doc};
 use loadgen::cluster::shared;
 use loadgen::wire::link::Link;
 
@@ -53,6 +53,35 @@ async fn a_drop_is_bound_to_the_uuid_it_names() {
         code(&ask(&mut link, "strict_drop", doc! { "drop": "c" }).await),
         0
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rename_is_bound_to_the_uuid_it_names() {
+    let cluster = shared::sharded().await.unwrap();
+    let mut link = cluster.router_link().await.unwrap();
+    let db = "strict_rename";
+    shard(&cluster, db, doc! { "k": 1 }).await;
+    let list = ask(&mut link, db, doc! { "listCollections": 1 }).await;
+    let listed = list.get_document("cursor").unwrap();
+    let listed = listed.get_array("firstBatch").unwrap();
+    let info = listed[0].as_document().unwrap().get_document("info");
+    let its = info.unwrap().get("uuid").unwrap().clone();
+    let other = Bson::from(Uuid::new());
+    for (from, uuid, expect) in [
+        ("c", &other, 361),
+        ("nowhere", &other, 361),
+        ("nowhere", &its, 361),
+        ("c", &its, 0),
+        // It has another name by now.
+        ("c", &its, 361),
+    ] {
+        let rename = doc! {
+            "renameCollection": format!("{db}.{from}"), "to": format!("{db}.d"),
+            "collectionUUID": uuid.clone(),
+        };
+        let told = ask(&mut link, "admin", rename).await;
+        assert_eq!(code(&told), expect, "{from}: {told}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,6 +5,7 @@
 
 pub mod register;
 pub mod rendezvous;
+pub mod arrivals;
 pub mod ddl;
 pub mod views;
 pub mod forget;

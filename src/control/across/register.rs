@@ -15,6 +15,8 @@ use crate::state::{CollectionState, PairState};
 pub struct Register {
     /// Pairs whose source shard has the UUID and that have not dropped it.
     pub(super) holders: HashMap<Uuid, BTreeSet<usize>>,
+    /// Pairs that know the UUID: they held it, or hold it.
+    pub(super) met: HashMap<Uuid, BTreeSet<usize>>,
     /// Public names in use on the target, by the source UUID they stand for.
     pub(super) names: HashMap<Namespace, Uuid>,
     /// Dropped for good: a pair that still meets its creation discards it.
@@ -40,12 +42,13 @@ impl Register {
             .chain(dropped)
             .collect();
         for (pair, tracked) in states.iter().enumerate() {
-            for collection in tracked.collections.iter().filter(|c| !c.dead) {
-                register
-                    .holders
-                    .entry(collection.uuid)
-                    .or_default()
-                    .insert(pair);
+            for collection in &tracked.collections {
+                let met = register.met.entry(collection.uuid).or_default();
+                met.insert(pair);
+                if !collection.dead {
+                    let holders = register.holders.entry(collection.uuid).or_default();
+                    holders.insert(pair);
+                }
             }
         }
         // The name of one that is dead for some pair may have passed to another.
@@ -57,7 +60,10 @@ impl Register {
             |c: &&CollectionState| (!dead_somewhere.contains(&c.uuid), c.target_uuid.is_some());
         let mut named: Vec<&CollectionState> = alive().collect();
         named.sort_by_key(is_sure);
-        register.names = named.iter().map(|c| (c.ns.public(), c.uuid)).collect();
+        // One name each: a pair that has no part of it on the target sees no rename there.
+        let called: HashMap<Uuid, &Namespace> = named.iter().map(|c| (c.uuid, &c.ns)).collect();
+        let names = named.iter().filter(|c| called[&c.uuid] == &c.ns);
+        register.names = names.map(|c| (c.ns.public(), c.uuid)).collect();
         register.targets = alive()
             .filter_map(|c| Some((c.uuid, c.target_uuid?)))
             .collect();
@@ -84,6 +90,7 @@ impl Register {
             self.dead.remove(uuid);
             self.recorded_dead.remove(uuid);
             self.holders.remove(uuid);
+            self.met.remove(uuid);
             self.targets.remove(uuid);
         }
     }
@@ -185,6 +192,24 @@ mod tests {
             let names: Vec<_> = register.names.values().collect();
             assert_eq!(names, [&Uuid::from_bytes([holder; 16])]);
         }
+    }
+
+    #[test]
+    fn a_collection_has_the_name_that_pairs_with_a_part_of_it_see() {
+        let ns = Namespace {
+            db: "d".to_owned(),
+            coll: "renamed".to_owned(),
+        };
+        let sees_it = CollectionState {
+            ns: ns.clone(),
+            ..tracked(1, Some(9), false)
+        };
+        let register = register([vec![sees_it], vec![tracked(1, None, false)]]);
+        assert_eq!(register.names.into_keys().collect::<Vec<_>>(), [ns]);
+        assert_eq!(
+            register.met[&Uuid::from_bytes([1; 16])],
+            BTreeSet::from([0, 1])
+        );
     }
 
     #[test]

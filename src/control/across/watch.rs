@@ -13,7 +13,7 @@ use bson::Uuid;
 use parking_lot::Mutex;
 
 use crate::cluster::catalog::versions::{self, Home, Row, Versions};
-use crate::cluster::catalog::{Collection, MapVersion, Namespace, Sharded};
+use crate::cluster::catalog::{Collection, MapVersion, Sharded};
 use crate::cluster::deployment::{Deployment, Side, Topology};
 use crate::cluster::retry::within;
 use crate::control::across::ddl::Coordinator;
@@ -39,6 +39,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Obstacles are named by these.
 const BLIND: &str = "watch";
 const UNREST: &str = "chunk moves";
+const RENAMED: &str = "a collection was renamed on the target meanwhile";
 
 pub struct Watch {
     sides: Sides,
@@ -92,6 +93,7 @@ impl Watch {
         if self.sides.source.topology == Topology::ReplicaSet {
             return Ok(Vec::new());
         }
+        let renames = self.coordinator.renames();
         // First what is laid out: a collection made between the two is then not looked at.
         let laid_out = self.coordinator.laid_out();
         let made = self.coordinator.made();
@@ -117,9 +119,15 @@ impl Watch {
             .into_iter()
             .find(|(uuid, ..)| still.contains_key(*uuid))
         {
+            Some(_) if self.renamed_since(renames) => Err(Error::new(Kind::Transient, RENAMED)),
             Some((_, change)) => Err(change),
             None => Ok([source.unrest, target.unrest].concat()),
         }
+    }
+
+    /// Amid a rename the target has it by neither name, or by both.
+    fn renamed_since(&self, renames: u64) -> bool {
+        !renames.is_multiple_of(2) || self.coordinator.renames() != renames
     }
 
     async fn look(&self, side: &Deployment) -> Result<Look> {
@@ -176,7 +184,7 @@ impl Watch {
         let Some(sharded) = &before.sharded else {
             return self.sharded_since((uuid, row), before).await;
         };
-        let version = as_renamed(sharded.version, row, ns);
+        let version = sharded.version;
         if version.is_some_and(|before| is_same(row, &before)) {
             return Ok(None);
         }
@@ -228,17 +236,27 @@ impl Watch {
         match (&before.sharded, now.collections.get(&made.uuid)) {
             (None, None) => Ok(None),
             (None, Some(_)) => Ok(Some(format!("{ns} was sharded"))),
-            (Some(_), None) => Ok(Some(format!("{ns} was dropped or recreated"))),
+            (Some(_), None) => {
+                let is_gone = self.is_gone_from_target(made.uuid).await?;
+                Ok(is_gone.then(|| format!("{ns} was dropped or recreated")))
+            }
             (Some(sharded), Some(row)) => {
-                let version = as_renamed(made.version, row, ns);
-                if version.is_some_and(|before| is_same(row, &before)) {
+                if made.version.is_some_and(|before| is_same(row, &before)) {
                     return Ok(None);
                 }
                 let before = || owners::mapped(sharded, &self.sides.pairs);
-                self.look_closer(&self.sides.target, (made.uuid, row), before, version)
+                self.look_closer(&self.sides.target, (made.uuid, row), before, made.version)
                     .await
             }
         }
+    }
+
+    /// A router that renames a collection takes it off the list for a moment.
+    async fn is_gone_from_target(&self, made: Uuid) -> Result<bool> {
+        tokio::time::sleep(PAUSE).await;
+        let target = &self.sides.target;
+        let now = within(PATIENCE, &name(target), versions::read(target)).await?;
+        Ok(!now.collections.contains_key(&made))
     }
 
     /// Reads the chunks of one collection whose version changed.
@@ -286,22 +304,6 @@ fn name(side: &Deployment) -> String {
 
 fn is_same(row: &Row, before: &MapVersion) -> bool {
     (row.epoch, row.major) == (before.epoch, before.major)
-}
-
-/// A rename gives a map another epoch, and changes no owner. It shows before the tails come to
-/// it.
-fn as_renamed(version: Option<MapVersion>, row: &Row, before: &Namespace) -> Option<MapVersion> {
-    let epoch = |version: MapVersion| {
-        if row.ns == *before {
-            version.epoch
-        } else {
-            row.epoch
-        }
-    };
-    version.map(|version| MapVersion {
-        epoch: epoch(version),
-        ..version
-    })
 }
 
 /// Newest entry of each source shard that tells of a move.

@@ -85,6 +85,7 @@ pub async fn start(config: &Config, opened: &Opened, run: &Arc<Run>) -> Result<R
     }
     let there = made.collections.iter().filter_map(|c| c.uuid).collect();
     let dropped = register::dropped(&states, &there);
+    names::expect_one_each(&states, &dropped)?;
     let called = called(sides, &states).await?;
     let mut gone = gone(&states, &called);
     register::check_dropped_by_us(&states, &gone, &dropped)?;

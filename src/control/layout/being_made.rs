@@ -74,6 +74,22 @@ async fn all(source: &Deployment) -> Result<HashSet<String>> {
     Ok(found.into_iter().flatten().collect())
 }
 
+/// Collections of the run that the source is renaming. Those of one that is sharded are listed
+/// from before the first of its shards renames it until the last one has.
+pub async fn renaming(source: &Deployment) -> Result<HashSet<String>> {
+    let is_told = source.topology == Topology::Sharded && !source.dialect.catalog.ddl_by_locks;
+    let shards = source.shards.iter().filter(|_| is_told);
+    let which = doc! { "reason.command": "rename" };
+    let found =
+        shards.map(|shard| ids(&shard.client, "collection_critical_sections", which.clone()));
+    let found = try_join_all(found).await?.into_iter().flatten();
+    let counts = |ns: &String| {
+        let db = ns.split_once('.').map_or(&**ns, |(db, _)| db);
+        source.scope.may_have_in(db)
+    };
+    Ok(found.filter(counts).collect())
+}
+
 async fn locked(source: &Deployment, mut which: Document) -> Result<HashSet<String>> {
     which.insert("state", LOCKED);
     which.insert("why", doc! { "$ne": "renameCollection" });

@@ -210,7 +210,7 @@ pub fn both_spelled(own: &Namespace, db: &str, other: &str) -> Error {
 
 /// No drop of a database that an older attempt sent still runs, nor of a collection where
 /// that goes by name: in a cluster it does on every release, once a shard has begun it, and of
-/// sharded time series from the beginning.
+/// sharded time series from the beginning. Nor a router's rename of a sharded collection.
 ///
 /// # Errors
 /// `Transient` while one does, or may: a router does not answer.
@@ -278,17 +278,21 @@ async fn nobody_listens(router: &ServerAddress) -> bool {
     matches!(connected, Ok(Err(e)) if e.kind() == ErrorKind::ConnectionRefused)
 }
 
-/// The drops of databases among what a server does.
+/// Drops and renames among what a server does.
 fn pipeline(current: Document, by_name: bool) -> Vec<Document> {
     let mut drops = vec![
         doc! {"command.dropDatabase": {"$exists": true}},
         doc! {"command._shardsvrDropDatabase": {"$exists": true}},
         doc! {"desc": "DropDatabaseCoordinator"},
         doc! {"desc": "DropCollectionCoordinator"},
+        doc! {"desc": "RenameCollectionCoordinator"},
+        doc! {"desc": "RenameParticipantInstance"},
+        doc! {"command._shardsvrRenameCollection": {"$exists": true}},
     ];
     if by_name {
         drops.push(doc! {"command.drop": {"$exists": true}});
         drops.push(doc! {"command._shardsvrDropCollection": {"$exists": true}});
+        drops.push(doc! {"command.renameCollection": {"$exists": true}});
     }
     vec![
         doc! {"$currentOp": current},
@@ -300,7 +304,7 @@ fn pipeline(current: Document, by_name: bool) -> Vec<Document> {
 fn still_dropped(place: &str) -> Error {
     Error::new(
         Kind::Transient,
-        format!("a database or a collection is still being dropped on {place}"),
+        format!("a database or a collection is still being dropped, or renamed, on {place}"),
     )
 }
 

@@ -11,6 +11,7 @@ use futures_util::future::try_join_all;
 use crate::cluster::catalog::{self, Catalog, Collection, Namespace};
 use crate::cluster::deployment::Deployment;
 use crate::cluster::note;
+use crate::control::layout::being_made;
 use crate::error::{Error, Kind, Result};
 use crate::pair::oplog::cursor::Newest;
 use crate::pair::oplog::namings::Namings;
@@ -36,9 +37,19 @@ pub struct Listing {
     pub listed: HashMap<Uuid, Namespace>,
     /// Listed, and not in `catalog`: made since the positions before.
     pub left_out: Vec<Collection>,
+    /// A rename was under way on the source, on some of its shards perhaps.
+    is_renaming: bool,
 }
 
 impl Listing {
+    /// Some pairs would begin before the rename of a sharded collection, and others after it.
+    fn is_amid_a_rename(&self, namings: &Namings) -> bool {
+        let collections = self.catalog.collections.iter();
+        let mut sharded = collections.filter(|c| c.sharded.is_some());
+        let is_renamed = |uuid: &Uuid| namings.before.contains_key(uuid);
+        self.is_renaming || sharded.any(|c| c.uuid.as_ref().is_some_and(is_renamed))
+    }
+
     /// The name it was listed by.
     pub fn name_of<'a>(&'a self, collection: &'a Collection) -> &'a Namespace {
         let listed = collection.uuid.and_then(|uuid| self.listed.get(&uuid));
@@ -65,6 +76,11 @@ pub async fn read(source: &Deployment, run_id: &str) -> Result<Listing> {
             }
             namings => namings?,
         };
+        if listing.is_amid_a_rename(&namings) {
+            tracing::info!("a collection was renamed while the source was listed: listing again");
+            tokio::time::sleep(PAUSE).await;
+            continue;
+        }
         let collections = &mut listing.catalog.collections;
         (listing.listed, listing.left_out) = as_of_start(collections, &namings, &source.scope)?;
         if namings.before.is_empty() || are_unique(&listing.catalog.collections) {
@@ -109,7 +125,7 @@ pub fn as_of_start(
             continue;
         };
         // A sharded one may have been made on one shard before the listing, and on another
-        // since. Its rename stops the run.
+        // since. None was renamed.
         if collection.sharded.is_none() && namings.created.contains(&uuid) {
             left_out.push(collection);
             continue;
@@ -150,10 +166,11 @@ async fn once(source: &Deployment, listers: &[Arc<Lister>]) -> Result<Listing> {
             .iter()
             .map(|shard| catalog::local_uuids(shard, catalog.names()));
         let local = try_join_all(local).await?;
-        Ok((catalog, local))
+        let is_renaming = !being_made::renaming(source).await?.is_empty();
+        Ok((catalog, local, is_renaming))
     };
     let listed = proven::read(listers, "the source's catalog", list).await?;
-    let (catalog, local) = listed.value;
+    let (catalog, local, is_renaming) = listed.value;
     let starts = listed.before.iter().map(|newest| newest.mark).collect();
     // A collection that no pair tracks and that is written to later than this must
     // have been seen being created.
@@ -169,6 +186,7 @@ async fn once(source: &Deployment, listers: &[Arc<Lister>]) -> Result<Listing> {
         catalog_positions,
         listed: HashMap::new(),
         left_out: Vec::new(),
+        is_renaming,
     })
 }
 

@@ -9,7 +9,7 @@
 //!
 //! | step | if it ends here |
 //! |------|-----------------|
-//! | what cannot be made up for is refused | nothing is changed |
+//! | what cannot be made up for is refused, and what others would wait for | nothing is changed |
 //! | everything that is chosen is emptied, and where it was planned is recorded | the old position is kept: run the same command again |
 //! | what is gone, or other by now, is dropped; what is new, or other, is made | the same |
 //! | a pair: the new position is recorded | done |
@@ -32,7 +32,7 @@ use crate::control::layout::listing;
 use crate::control::layout::{laid_out, prepare};
 use crate::control::recorded;
 use crate::control::recorded::changes::{Changes, Gone, Only, changes};
-use crate::control::recorded::{emptying, replan};
+use crate::control::recorded::{ahead, emptying, replan};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 use crate::pair::copy::units::Cut;
@@ -47,6 +47,7 @@ use crate::state::{CollectionState, PairState, RunState};
 const LISTED_WITHIN: Duration = Duration::from_secs(60);
 /// A day of a busy shard's log is read in minutes.
 const NAMES_WITHIN: Duration = Duration::from_secs(3600);
+const LEFT_TO_READ: &str = "the entries that shards have still to read";
 
 /// A pair that is to start over. No process works on the target.
 pub struct Anew<'a> {
@@ -77,6 +78,7 @@ impl Anew<'_> {
         let local = &listing.local[self.pair];
         let start = listing.starts[self.pair];
         let there = catalog::read(self.target).await?;
+        let listers = Lister::of_all(self.source, &self.run.id, LISTED_WITHIN);
         let changed = |taken| {
             let only = self.only.map(|ns| Only { ns, taken });
             changes(self.pair, states, &listing.catalog, local, &there, only)
@@ -86,15 +88,17 @@ impl Anew<'_> {
         self.refuse(&changes)?;
         let taken;
         if self.only.is_some() && changes.take_names() {
-            let read = self.taken(&states[self.pair], start.position);
-            taken = within(
-                NAMES_WITHIN,
-                "the entries that the shard has still to read",
-                read,
-            )
-            .await?;
+            let noting = (&*listers[self.pair], start.position);
+            let read = self.taken(&states[self.pair], noting);
+            taken = within(NAMES_WITHIN, LEFT_TO_READ, read).await?;
             changes = changed(&taken);
             self.refuse(&changes)?;
+        }
+        let keeps_position = self.only.is_some();
+        if !keeps_position || changes.take_names() {
+            let read = ahead::of_others(&listers, states, self.pair, &listing);
+            let ahead = within(NAMES_WITHIN, LEFT_TO_READ, read).await?;
+            ahead::expect_none(self.shard_id(), &changes, &ahead, keeps_position)?;
         }
         (self.accepted)();
 
@@ -145,13 +149,11 @@ impl Anew<'_> {
     async fn taken(
         &self,
         state: &PairState,
-        start: Position,
+        (lister, start): (&Lister, Position),
     ) -> Result<HashMap<Namespace, HashSet<Uuid>>> {
         let mut namings = Namings::default();
         let from = state.resume.position.min(state.applied.position);
-        let listers = Lister::of_all(self.source, &self.run.id, LISTED_WITHIN);
-        let noted = listers[self.pair].note_namings(&mut namings, from, start);
-        noted.await?;
+        lister.note_namings(&mut namings, from, start).await?;
         let scope = &self.source.scope;
         let mut taken: HashMap<Namespace, HashSet<Uuid>> = HashMap::new();
         for (name, uuids) in namings.taken {

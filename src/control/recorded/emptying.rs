@@ -306,10 +306,11 @@ fn refused(refusal: &Document) -> Result<()> {
         return Ok(());
     }
     let text = refusal.get_str("errmsg").unwrap_or("no reason given");
-    Err(Error {
+    let error = Error {
         code: Some(code),
         ..Error::new(Kind::Server, format!("{text} (code {code})"))
-    })
+    };
+    Err(error.or_renamed())
 }
 
 /// Unique indexes would refuse what a scan and the ops it holds pass through on

@@ -4,6 +4,7 @@
 //! Changes nothing.
 
 pub mod changes;
+pub mod ahead;
 pub mod names;
 pub mod others;
 pub mod emptying;

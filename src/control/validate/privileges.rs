@@ -139,9 +139,12 @@ pub fn target(topology: Topology, dialect: &Dialect) -> Needs {
             On::Collection("config", "migrationCoordinators"),
             "clusterMonitor",
         ));
-        // Whether one still drops a database is asked of each router.
+        // Whether one still drops a database, or renames, is asked of each router.
         router.push(need("inprog", On::Cluster, "clusterMonitor"));
         router.push(need("find", On::AnyDatabase, WRITE));
+        if dialect.writes.binds_uuid {
+            router.push(need("renameCollectionSameDB", On::AnyDatabase, WRITE));
+        }
         router.extend(changes());
         router.extend(needs(
             WRITE,

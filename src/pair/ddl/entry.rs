@@ -23,8 +23,10 @@ pub fn renamed(shard: &str) -> String {
         "renames, and `$out`, `mapReduce` and `convertToCapped`, which end in one, stop this run: follow them by the same command with `--renames follow`, or copy that shard again with `shardlift recopy --shard {shard}` with the same --source and --target, then run the same `shardlift migrate` again: all other shards go on where they are"
     )
 }
-/// The same, of a sharded collection.
-pub const SHARDED_RENAMED: &str = "renames of sharded collections cannot be followed: keep them off the source until the cutover, and start over with `shardlift migrate --restart`";
+/// The same of a sharded collection, into a cluster that can follow it.
+pub const SHARDED_UNFOLLOWED: &str = "follow it by the same command with `--renames follow`; or keep renames off the source until the cutover, and start over with `shardlift migrate --restart`";
+/// The same, into a cluster that cannot.
+pub const SHARDED_RENAMED: &str = "into a cluster before 6.0 renames of sharded collections cannot be followed: keep them off the source until the cutover, and start over with `shardlift migrate --restart`";
 
 /// What a resharding calls the collection that is to take the place of another.
 pub const RESHARDING: &str = "system.resharding.";

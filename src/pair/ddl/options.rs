@@ -86,7 +86,7 @@ pub(super) async fn modify(target: &Shard, tracked: &Tracked, change: &RawDocume
     match modified {
         Err(_) if is_over => Ok(()),
         modified => modified.map(drop).map_err(|e| {
-            e.context(format_args!(
+            e.or_renamed().context(format_args!(
                 "changing options of {} on the target",
                 tracked.ns()
             ))

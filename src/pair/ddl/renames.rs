@@ -13,7 +13,7 @@ use crate::cluster::catalog::Namespace;
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 use crate::pair::collection::{Sharding, Tracked};
-use crate::pair::ddl::entry::SHARDED_RENAMED;
+use crate::pair::ddl::entry;
 use crate::pair::ddl::request::{Renamed, Request};
 use crate::pair::ddl::sink::DdlSink;
 use crate::position::Position;
@@ -46,25 +46,16 @@ impl DdlSink {
         });
     }
 
-    /// No earlier attempt has made this rename, and its collection is not dead.
-    pub(super) fn is_to_be_renamed(&self, uuid: &Uuid, position: Position) -> bool {
-        let gate = self.gate.lock();
-        let tracked = gate.tracked(uuid).filter(|tracked| !tracked.is_dead());
-        tracked.is_some_and(|tracked| tracked.is_renamed_by(position))
-    }
-
     async fn rename_on_target(
         &self,
         tracked: Arc<Tracked>,
         to: Namespace,
         position: Position,
     ) -> Result<()> {
-        if tracked.sharding() == Sharding::Sharded {
-            let found = format!(
-                "the source renamed the sharded collection {} to {to} (`renameCollection`)",
-                tracked.ns()
-            );
-            return Err(Error::new(Kind::Unsupported, found).remedy(SHARDED_RENAMED));
+        let is_sharded = tracked.sharding() == Sharding::Sharded;
+        // By its name alone a late rename of the router could hit a namesake (R8).
+        if is_sharded && !self.indexer.target.writes.binds_uuid {
+            return Err(renamed_sharded(&tracked.ns(), &to).remedy(entry::SHARDED_RENAMED));
         }
         let (reply, answer) = oneshot::channel();
         let request = Request::Rename {
@@ -77,10 +68,43 @@ impl DdlSink {
         let renamed = answer.await;
         let renamed =
             renamed.map_err(|_| Error::internal("control left a rename unanswered"))??;
-        if renamed == Renamed::Done {
-            self.store.renamed(tracked.uuid, &to, position).await?;
+        if let Renamed::Done(versions) = renamed {
+            let named = (&to, position);
+            self.store.renamed(tracked.uuid, named, versions).await?;
             failpoint::hit("rename-recorded");
         }
         Ok(())
     }
+
+    /// Where renames are not followed: what this one stops the run with, if it is still to be
+    /// made.
+    pub(super) fn stops_at(
+        &self,
+        uuid: &Uuid,
+        (from, to): (&Namespace, &Namespace),
+        position: Position,
+    ) -> Option<Error> {
+        let gate = self.gate.lock();
+        let tracked = gate.tracked(uuid).filter(|tracked| !tracked.is_dead())?;
+        if self.follows_renames || !tracked.is_renamed_by(position) {
+            return None;
+        }
+        if tracked.sharding() == Sharding::Sharded {
+            let remedy = if self.indexer.target.writes.binds_uuid {
+                entry::SHARDED_UNFOLLOWED
+            } else {
+                entry::SHARDED_RENAMED
+            };
+            return Some(renamed_sharded(from, to).remedy(remedy));
+        }
+        let found = format!("the source renamed {from} to {to} (`renameCollection`)");
+        let remedy = entry::renamed(&self.indexer.lister.shard.id);
+        Some(Error::new(Kind::Unsupported, found).remedy(remedy))
+    }
+}
+
+fn renamed_sharded(from: &Namespace, to: &Namespace) -> Error {
+    let found =
+        format!("the source renamed the sharded collection {from} to {to} (`renameCollection`)");
+    Error::new(Kind::Unsupported, found)
 }

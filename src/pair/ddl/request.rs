@@ -12,6 +12,7 @@ use crate::cluster::catalog::MapVersion;
 use crate::cluster::catalog::{Collection, Namespace};
 use crate::error::Result;
 use crate::pair::collection::Tracked;
+use crate::state::pair_store::bound::Versions;
 
 /// A request of a pair to control. It is answered once it is done on the target.
 #[derive(Debug)]
@@ -53,8 +54,9 @@ pub enum Request {
 /// The outcome of a rename.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Renamed {
-    /// The target's collection has the name, and had it before perhaps.
-    Done,
+    /// The target's collection has the name, and had it before perhaps. Versions of both chunk
+    /// maps since, of a sharded one, as far as they are known.
+    Done(Versions),
     /// Its drop was met, or it was never made.
     Gone,
 }

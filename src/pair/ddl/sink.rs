@@ -15,11 +15,11 @@ use tokio::sync::{mpsc, oneshot};
 use crate::cluster::catalog::index::IndexName;
 use crate::cluster::catalog::{EXPIRY, Namespace};
 use crate::cluster::ownership::Ownership;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::failpoint;
 use crate::pair::chores::Chores;
 use crate::pair::collection::{Tracked, Traits};
-use crate::pair::ddl::entry::{self, Ddl};
+use crate::pair::ddl::entry::Ddl;
 use crate::pair::ddl::index::Indexer;
 use crate::pair::ddl::options;
 use crate::pair::ddl::request::{Created, Creation, Request};
@@ -77,22 +77,13 @@ impl DdlSink {
                 uuid,
                 from,
                 to,
-                position,
-                ..
-            } if !self.follows_renames && self.is_to_be_renamed(&uuid, position) => {
-                let found = format!("the source renamed {from} to {to} (`renameCollection`)");
-                let remedy = entry::renamed(&self.indexer.lister.shard.id);
-                let stop = async { Err(Error::new(Kind::Unsupported, found).remedy(remedy)) };
-                self.chores
-                    .add("renaming", &from, self.pinned(position, stop));
-            }
-            Ddl::Rename {
-                uuid,
-                from,
-                to,
                 dropped,
                 position,
             } => {
+                if let Some(stop) = self.stops_at(&uuid, (&from, &to), position) {
+                    let stop = self.pinned(position, async { Err(stop) });
+                    return self.chores.add("renaming", &from, stop);
+                }
                 // What the source does at once is done one after the other: nobody reads the
                 // target yet.
                 if let Some(dropped) = dropped {

@@ -146,7 +146,7 @@ impl<'a> TargetIndexes<'a> {
     }
 
     fn failed(&self, e: Error) -> Error {
-        e.context(format_args!(
+        e.or_renamed().context(format_args!(
             "changing indexes of {} on target shard {}",
             self.tracked.ns(),
             self.shard.id

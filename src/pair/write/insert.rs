@@ -71,14 +71,15 @@ impl Writer {
         };
         let refused = self.target.write(collection, delete_all).await?.refused;
         match refused.first() {
-            Some(refusal) if !collection.is_dead() => Err(Error::new(
-                Kind::Server,
-                format!(
-                    "{} could not be emptied on the target: {}",
-                    collection.ns(),
-                    refusal.message
-                ),
-            )),
+            Some(refusal) if !collection.is_dead() => {
+                let (ns, why) = (collection.ns(), &refusal.message);
+                let found = format!("{ns} could not be emptied on the target: {why}");
+                let error = Error {
+                    code: Some(refusal.code),
+                    ..Error::new(Kind::Server, found)
+                };
+                Err(error.or_renamed())
+            }
             _ => Ok(()),
         }
     }

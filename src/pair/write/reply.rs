@@ -128,5 +128,7 @@ pub(in crate::pair) fn refused_error(collection: &Tracked, refusal: &Refusal) ->
         code: Some(refusal.code),
         ..Error::new(kind, message)
     };
-    error.remedy("read the server's text; nothing is lost on the source")
+    error
+        .remedy("read the server's text; nothing is lost on the source")
+        .or_renamed()
 }

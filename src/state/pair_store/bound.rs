@@ -1,13 +1,13 @@
 //! The collections that were made on the target for a pair: their UUIDs, and the versions
 //! of their chunk maps if they are sharded.
 
-use bson::{RawBson, RawDocument, RawDocumentBuf, Uuid, rawdoc};
+use bson::{RawDocument, RawDocumentBuf, Uuid, rawdoc};
 
 use super::{COLLECTIONS_OF_PAIR, PairStore};
 use crate::cluster::catalog::{MapVersion, Namespace};
 use crate::error::Result;
 use crate::position::Position;
-use crate::state::{CollectionState, documents};
+use crate::state::documents;
 
 /// Versions of a sharded collection's chunk maps on both sides, as far as they are known.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -43,26 +43,27 @@ impl PairStore {
         self.change(&updates).await
     }
 
-    /// Stores the name that a collection has on the target by now. What is recorded of its
-    /// chunk maps is of the name before. Does nothing if it is forgotten.
-    pub async fn set_ns(&self, of: &CollectionState, ns: &Namespace) -> Result<i64> {
-        let mut set = rawdoc! {"ns": documents::namespace_document(ns)};
-        if of.sharded.is_some() {
-            set.append(bson::cstr!("sharded.version"), RawBson::Null);
-            set.append(bson::cstr!("target_version"), RawBson::Null);
-        }
-        let set = rawdoc! {"$set": set};
-        self.update(COLLECTIONS_OF_PAIR, [self.change_of(of.uuid, &set)])
+    /// Stores the name that a collection has on the target by now. Does nothing if it is
+    /// forgotten.
+    pub async fn set_ns(&self, uuid: Uuid, ns: &Namespace) -> Result<i64> {
+        let set = rawdoc! {"$set": {"ns": documents::namespace_document(ns)}};
+        self.update(COLLECTIONS_OF_PAIR, [self.change_of(uuid, &set)])
             .await
     }
 
     /// Stores the name that a collection has on the target since the rename at `position`:
     /// that, and older ones, are not made again. Does nothing if it is forgotten.
-    pub async fn renamed(&self, uuid: Uuid, ns: &Namespace, position: Position) -> Result<i64> {
-        let set = rawdoc! {"$set": {
-            "ns": documents::namespace_document(ns),
-            "renamed_at": documents::position_document(position),
-        }};
+    pub async fn renamed(
+        &self,
+        uuid: Uuid,
+        (ns, position): (&Namespace, Position),
+        versions: Versions,
+    ) -> Result<i64> {
+        let mut set = versions.known();
+        let at = documents::position_document(position);
+        set.append(bson::cstr!("ns"), documents::namespace_document(ns));
+        set.append(bson::cstr!("renamed_at"), at);
+        let set = rawdoc! {"$set": set};
         self.update(COLLECTIONS_OF_PAIR, [self.change_of(uuid, &set)])
             .await
     }

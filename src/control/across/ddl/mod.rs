@@ -12,7 +12,7 @@ mod turn;
 mod views;
 mod zones;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +22,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use crate::cluster::catalog::{self, Collection, MapVersion, Namespace};
+use crate::control::across::arrivals::Arrivals;
 use crate::control::across::rendezvous::{Arrival, Rendezvous, ToDrop};
 use crate::control::across::views::Views;
 use crate::control::layout;
@@ -58,8 +59,9 @@ struct State {
     rendezvous: Rendezvous,
     /// Pairs that wait until the drop of the UUID is made.
     arrived: HashMap<Uuid, Vec<oneshot::Sender<Result<()>>>>,
-    /// Pairs that have met a rename of the UUID that is not made, with what they track.
-    renaming: HashMap<Uuid, BTreeMap<usize, Arc<Tracked>>>,
+    renaming: Arrivals<Arc<Tracked>>,
+    /// Renames begun on the target, and ended there: odd while one is being made.
+    renames: u64,
     /// The collections as they are laid out, for the watch over owners.
     laid_out: HashMap<Uuid, Arc<Collection>>,
     /// Of the target's chunk maps as they were laid out.
@@ -225,6 +227,11 @@ impl Coordinator {
         self.state.lock().rendezvous.forget(uuids);
     }
 
+    /// Renames begun on the target, and ended there.
+    pub fn renames(&self) -> u64 {
+        self.state.lock().renames
+    }
+
     /// The collections laid out and not dropped.
     pub fn laid_out(&self) -> HashMap<Uuid, Arc<Collection>> {
         self.state.lock().laid_out.clone()
@@ -285,7 +292,7 @@ impl Coordinator {
         if arrival == Arrival::Last {
             state.laid_out.remove(&uuid);
             state.versions.remove(&uuid);
-            state.renaming.remove(&uuid);
+            state.renaming.dropped(uuid);
         }
         self.freed.notify_waiters();
         arrival

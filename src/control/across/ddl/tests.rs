@@ -1,9 +1,70 @@
-//! What is laid out as an attempt begins.
+//! What is laid out as an attempt begins, and what a rename makes of it.
 
+use super::renaming::with_epoch_of;
 use super::*;
 use crate::cluster::catalog::{Chunk, Sharded};
+use crate::control::layout::owners;
 use crate::position::{Mark, Position};
-use bson::rawdoc;
+use bson::oid::ObjectId;
+use bson::{Timestamp, rawdoc};
+
+fn version(epoch: u8, major: u32, moved_at: u32) -> MapVersion {
+    MapVersion {
+        epoch: ObjectId::from_bytes([epoch; 12]),
+        major,
+        moved_at: Some(Timestamp {
+            time: moved_at,
+            increment: 1,
+        }),
+    }
+}
+
+#[test]
+fn a_chunk_that_moved_away_and_back_before_a_rename_shows_after_it() {
+    let recorded = version(1, 2, 100);
+    for (what, recorded, now, expect, change) in [
+        (
+            "renamed",
+            Some(recorded),
+            Some(version(2, 2, 100)),
+            Some(version(2, 2, 100)),
+            None,
+        ),
+        (
+            "moved away and back, and renamed",
+            Some(recorded),
+            Some(version(2, 4, 101)),
+            Some(version(2, 2, 100)),
+            Some("owners"),
+        ),
+        (
+            "renamed again by now",
+            Some(recorded),
+            None,
+            Some(recorded),
+            None,
+        ),
+        (
+            "recorded without a version",
+            None,
+            Some(version(2, 4, 101)),
+            Some(version(2, 4, 101)),
+            None,
+        ),
+    ] {
+        let kept = with_epoch_of(now, recorded);
+        assert_eq!(kept, expect, "{what}");
+        let map = Sharded {
+            key: rawdoc! {"k": 1},
+            unique: false,
+            chunks: Vec::new(),
+            zones: Vec::new(),
+            version: now,
+        };
+        let before = owners::intervals(&map);
+        assert_eq!(owners::change(&before, kept, &map), change, "{what}");
+    }
+}
 
 #[test]
 fn what_a_pair_recorded_of_a_collection_that_lives_on_it_counts() {

@@ -10,8 +10,9 @@
 //! | | else | its name is claimed, and it is made |
 //! | its rename | is dead, or was never made | nothing is done |
 //! | | is to have the name of an older one | it waits until that one is dropped |
-//! | | is held by pairs that have yet to meet it | it waits for the last of them |
 //! | | has the name | it is told so |
+//! | | is held by pairs that have yet to meet it | it waits for the last of them |
+//! | | is yet to be met by the pair of a shard that has a chunk | it waits for that pair |
 //! | | else | it is renamed |
 //! | its drop | is held by other pairs | it waits for the last of them |
 //! | | is held by none any more | the drop is due, and it is dead for all |
@@ -58,7 +59,7 @@ pub enum ToRename {
     Nothing,
     /// Another collection has the name: its drop is still to come, from another pair.
     NameTaken,
-    /// Other pairs that hold it have yet to meet its rename.
+    /// Other pairs that hold it, or are to hold it, have yet to meet its rename.
     Awaited,
     /// It has the name.
     Named,
@@ -103,6 +104,7 @@ impl Rendezvous {
     /// IMPORTANT: in the order of what a pair asks: its drop must not overtake it.
     pub fn hold(&mut self, pair: usize, uuid: Uuid) {
         self.register.holders.entry(uuid).or_default().insert(pair);
+        self.register.met.entry(uuid).or_default().insert(pair);
     }
 
     /// `primary`: the pair of the primary shard of its database, which has every collection of
@@ -138,32 +140,43 @@ impl Rendezvous {
         self.register.targets.insert(uuid, target);
     }
 
-    /// `arrived`: pairs that have met its rename.
+    /// `arrived`: pairs that have met its rename to this name. `owners`: pairs of shards that are
+    /// known to have made it.
     ///
     /// IMPORTANT: to be asked in the turn.
-    pub fn to_rename(&self, uuid: Uuid, to: &Namespace, arrived: &BTreeSet<usize>) -> ToRename {
+    pub fn to_rename(
+        &self,
+        uuid: Uuid,
+        to: &Namespace,
+        arrived: &BTreeSet<usize>,
+        owners: &BTreeSet<usize>,
+    ) -> ToRename {
         let Register {
             names,
             targets,
             holders,
+            met,
             ..
         } = &self.register;
-        let is_awaited = holders
-            .get(&uuid)
-            .is_some_and(|holders| !holders.is_subset(arrived));
+        let none = BTreeSet::new();
+        let holders = holders.get(&uuid).unwrap_or(&none);
+        let met = met.get(&uuid).unwrap_or(&none);
+        let is_held = !holders.is_subset(arrived);
+        let is_to_be_held = !owners.is_subset(met);
         let named = names.iter().find(|(_, holder)| **holder == uuid);
-        let (Some((from, _)), Some(made)) = (named, targets.get(&uuid)) else {
-            return ToRename::Nothing;
+        let free = || {
+            let named = named.zip(targets.get(&uuid));
+            named.map_or(ToRename::Nothing, |((from, _), made)| ToRename::Free {
+                from: from.clone(),
+                made: *made,
+            })
         };
         match names.get(&to.public()) {
             _ if self.is_dead(&uuid) => ToRename::Nothing,
             Some(holder) if *holder == uuid => ToRename::Named,
             Some(_) => ToRename::NameTaken,
-            None if is_awaited => ToRename::Awaited,
-            None => ToRename::Free {
-                from: from.clone(),
-                made: *made,
-            },
+            None if is_held || is_to_be_held => ToRename::Awaited,
+            None => free(),
         }
     }
 

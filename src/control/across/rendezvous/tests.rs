@@ -137,7 +137,7 @@ fn a_rename_takes_a_free_name_and_frees_another() {
     let both = BTreeSet::from([0, 1]);
     let mut rendezvous = Rendezvous::default();
     assert_eq!(
-        rendezvous.to_rename(uuid(OLD), &b, &both),
+        rendezvous.to_rename(uuid(OLD), &b, &both, &BTreeSet::new()),
         ToRename::Nothing
     );
     rendezvous.claim(&a, uuid(OLD));
@@ -146,13 +146,21 @@ fn a_rename_takes_a_free_name_and_frees_another() {
         from: a.clone(),
         made: uuid(10),
     };
-    rendezvous.hold(0, uuid(OLD));
     rendezvous.hold(1, uuid(OLD));
     let one = BTreeSet::from([1]);
-    assert_eq!(rendezvous.to_rename(uuid(OLD), &b, &one), ToRename::Awaited);
-    assert_eq!(rendezvous.to_rename(uuid(OLD), &b, &both), free);
+    let to_rename = rendezvous.to_rename(uuid(OLD), &b, &one, &both);
+    assert_eq!(to_rename, ToRename::Awaited, "the other has a chunk of it");
+    rendezvous.hold(0, uuid(OLD));
+    assert_eq!(
+        rendezvous.to_rename(uuid(OLD), &b, &one, &both),
+        ToRename::Awaited
+    );
+    assert_eq!(rendezvous.to_rename(uuid(OLD), &b, &both, &both), free);
     rendezvous.renamed(uuid(OLD), &a, &b);
-    assert_eq!(rendezvous.to_rename(uuid(OLD), &b, &both), ToRename::Named);
+    assert_eq!(
+        rendezvous.to_rename(uuid(OLD), &b, &both, &both),
+        ToRename::Named
+    );
     rendezvous.hold(1, uuid(NEW));
     let awaited = rendezvous.to_make(&a, uuid(NEW), 0);
     assert_eq!(awaited, ToMake::Awaited, "its name may be another's before");
@@ -160,13 +168,13 @@ fn a_rename_takes_a_free_name_and_frees_another() {
     assert_eq!(rendezvous.to_make(&a, uuid(NEW), 0), ToMake::Free);
     rendezvous.claim(&a, uuid(NEW));
     assert_eq!(
-        rendezvous.to_rename(uuid(OLD), &a, &both),
+        rendezvous.to_rename(uuid(OLD), &a, &both, &both),
         ToRename::NameTaken
     );
     assert_eq!(rendezvous.arrive(0, uuid(OLD)), Arrival::Waits);
     assert_eq!(rendezvous.arrive(1, uuid(OLD)), Arrival::Last);
     assert_eq!(
-        rendezvous.to_rename(uuid(OLD), &a, &both),
+        rendezvous.to_rename(uuid(OLD), &a, &both, &both),
         ToRename::Nothing
     );
     assert_eq!(

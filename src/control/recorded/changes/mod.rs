@@ -184,9 +184,14 @@ enum Differs {
 fn differs(was: &CollectionState, is: &Collection) -> Option<Differs> {
     let ns = &was.ns;
     let renamed = || format!("{ns} was renamed to {}", is.ns);
+    let is_sharded_renamed = is_renamed(&was.collection(), is);
     let is_sharded_now = was.sharded.is_none() && is.sharded.is_some();
-    let differs = if was.sharded.is_some() && *ns != is.ns {
+    let differs = if is_sharded_renamed && *ns != is.ns {
         Differs::Owners(renamed())
+    } else if is_sharded_renamed {
+        Differs::Owners(format!(
+            "{ns} was renamed there and back, or its shard key refined"
+        ))
     } else if !is_sharded_now && !owners::are_same(&was.collection(), is) {
         Differs::Owners(format!("owners of {ns} changed"))
     } else if is_sharded_now {
@@ -201,6 +206,16 @@ fn differs(was: &CollectionState, is: &Collection) -> Option<Differs> {
         return None;
     };
     Some(differs)
+}
+
+/// Whether a sharded collection of the source was renamed, there and back too, or its key
+/// refined.
+fn is_renamed(before: &Collection, now: &Collection) -> bool {
+    let (Some(was), Some(is)) = (&before.sharded, &now.sharded) else {
+        return before.sharded.is_some() && before.ns != now.ns;
+    };
+    let mut versions = was.version.zip(is.version).into_iter();
+    before.ns != now.ns || versions.any(|(was, is)| was.epoch != is.epoch)
 }
 
 /// The pair follows renames of it.
@@ -239,6 +254,10 @@ fn in_the_way(
         .flat_map(|(_, s)| &s.collections)
         .filter(|c| !c.dead && Some(c.uuid) == is.uuid);
     match laid_out.next() {
+        // The pairs that have it are still to meet that.
+        Some(was) if is_renamed(&was.collection(), is) => {
+            return Some(format!("{} was renamed, or its shard key refined", was.ns));
+        }
         // A shard creates a collection, too, when it gets the first chunk of it.
         Some(was) if !owners::are_same(&was.collection(), is) => {
             return Some(format!("owners of {ns} changed"));

@@ -115,19 +115,18 @@ impl Watch {
         } else {
             self.coordinator.laid_out()
         };
-        match changes
-            .into_iter()
-            .find(|(uuid, ..)| still.contains_key(*uuid))
-        {
-            Some(_) if self.renamed_since(renames) => Err(Error::new(Kind::Transient, RENAMED)),
-            Some((_, change)) => Err(change),
-            None => Ok([source.unrest, target.unrest].concat()),
+        changes.retain(|(uuid, _)| still.contains_key(*uuid));
+        let now = self.coordinator.renames();
+        let amid = |uuid: &Uuid| is_amid(renames.get(uuid), now.get(uuid));
+        let are_renamed = changes.iter().any(|(uuid, _)| amid(uuid));
+        if let Some((uuid, change)) = changes.into_iter().find(|(uuid, _)| !amid(uuid)) {
+            let change = self.unless_back(change, made.get(uuid), &target.versions);
+            return Err(change.await);
         }
-    }
-
-    /// Amid a rename the target has it by neither name, or by both.
-    fn renamed_since(&self, renames: u64) -> bool {
-        !renames.is_multiple_of(2) || self.coordinator.renames() != renames
+        if are_renamed {
+            return Err(renamed());
+        }
+        Ok([source.unrest, target.unrest].concat())
     }
 
     async fn look(&self, side: &Deployment) -> Result<Look> {
@@ -236,10 +235,7 @@ impl Watch {
         match (&before.sharded, now.collections.get(&made.uuid)) {
             (None, None) => Ok(None),
             (None, Some(_)) => Ok(Some(format!("{ns} was sharded"))),
-            (Some(_), None) => {
-                let is_gone = self.is_gone_from_target(made.uuid).await?;
-                Ok(is_gone.then(|| format!("{ns} was dropped or recreated")))
-            }
+            (Some(_), None) => Ok(Some(format!("{ns} was dropped or recreated"))),
             (Some(sharded), Some(row)) => {
                 if made.version.is_some_and(|before| is_same(row, &before)) {
                     return Ok(None);
@@ -251,12 +247,19 @@ impl Watch {
         }
     }
 
-    /// A router that renames a collection takes it off the list for a moment.
-    async fn is_gone_from_target(&self, made: Uuid) -> Result<bool> {
+    /// A router that renames a collection takes it off the list for a moment: what was missed is
+    /// looked for once more.
+    async fn unless_back(&self, change: Error, made: Option<&Made>, missed: &Versions) -> Error {
+        let Some(made) = made.filter(|made| !missed.collections.contains_key(&made.uuid)) else {
+            return change;
+        };
         tokio::time::sleep(PAUSE).await;
         let target = &self.sides.target;
-        let now = within(PATIENCE, &name(target), versions::read(target)).await?;
-        Ok(!now.collections.contains_key(&made))
+        match within(PATIENCE, &name(target), versions::read(target)).await {
+            Ok(now) if now.collections.contains_key(&made.uuid) => renamed(),
+            Ok(_) => change,
+            Err(e) => e,
+        }
     }
 
     /// Reads the chunks of one collection whose version changed.
@@ -302,6 +305,16 @@ fn name(side: &Deployment) -> String {
     format!("router, config servers or shards of the {}", side.side)
 }
 
+fn renamed() -> Error {
+    Error::new(Kind::Transient, RENAMED)
+}
+
+/// Renames of a collection begun and ended, before a look and after it. Amid one the target has
+/// it by neither name, or by both.
+fn is_amid(before: Option<&u64>, after: Option<&u64>) -> bool {
+    before != after || before.is_some_and(|begun| !begun.is_multiple_of(2))
+}
+
 fn is_same(row: &Row, before: &MapVersion) -> bool {
     (row.epoch, row.major) == (before.epoch, before.major)
 }
@@ -319,4 +332,24 @@ fn blind(e: &Error) -> String {
         "cannot tell now whether chunks move: {}; a cutover waits until this is known",
         e.message
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_look_is_amid_a_rename_that_was_begun_or_ended_meanwhile() {
+        for (before, after, expect) in [
+            (None, None, false),
+            (Some(2), Some(2), false),
+            (None, Some(1), true),
+            (Some(1), Some(1), true),
+            (Some(1), Some(2), true),
+            (Some(2), Some(4), true),
+        ] {
+            let found = is_amid(before.as_ref(), after.as_ref());
+            assert_eq!(found, expect, "{before:?} {after:?}");
+        }
+    }
 }

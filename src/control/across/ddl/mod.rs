@@ -60,8 +60,8 @@ struct State {
     /// Pairs that wait until the drop of the UUID is made.
     arrived: HashMap<Uuid, Vec<oneshot::Sender<Result<()>>>>,
     renaming: Arrivals<Arc<Tracked>>,
-    /// Renames begun on the target, and ended there: odd while one is being made.
-    renames: u64,
+    /// Renames of it begun on the target, and ended there: odd while one is being made.
+    renames: HashMap<Uuid, u64>,
     /// The collections as they are laid out, for the watch over owners.
     laid_out: HashMap<Uuid, Arc<Collection>>,
     /// Of the target's chunk maps as they were laid out.
@@ -227,9 +227,9 @@ impl Coordinator {
         self.state.lock().rendezvous.forget(uuids);
     }
 
-    /// Renames begun on the target, and ended there.
-    pub fn renames(&self) -> u64 {
-        self.state.lock().renames
+    /// Renames begun on the target, and ended there, of each collection.
+    pub fn renames(&self) -> HashMap<Uuid, u64> {
+        self.state.lock().renames.clone()
     }
 
     /// The collections laid out and not dropped.
@@ -293,6 +293,7 @@ impl Coordinator {
             state.laid_out.remove(&uuid);
             state.versions.remove(&uuid);
             state.renaming.dropped(uuid);
+            state.renames.remove(&uuid);
         }
         self.freed.notify_waiters();
         arrival

@@ -123,7 +123,7 @@ impl Coordinator {
         for tracked in holders.values() {
             closed.push(tracked.close_writes().await);
         }
-        self.state.lock().renames += 1;
+        *self.state.lock().renames.entry(uuid).or_default() += 1;
         let sent = self.rename_on_target(renaming);
         let sent = self.until_answered(from, sent).await;
         // IMPORTANT: without an answer it may still be made: writes stay closed then.
@@ -142,7 +142,7 @@ impl Coordinator {
     fn note_rename(&self, uuid: Uuid, renaming: &Renaming<'_>) {
         let Renaming { from, to, .. } = renaming;
         let mut state = self.state.lock();
-        state.renames += 1;
+        *state.renames.entry(uuid).or_default() += 1;
         state.renaming.made(uuid, to);
         state.rendezvous.renamed(uuid, from, to);
         if let Some(collection) = state.laid_out.get_mut(&uuid) {

@@ -85,6 +85,16 @@ pub async fn read(deployment: &Deployment) -> Result<Versions> {
     Ok(versions)
 }
 
+/// Whether a sharded collection has this UUID, whatever its name.
+pub async fn has(deployment: &Deployment, uuid: Uuid) -> Result<bool> {
+    let (fields, is_it) = (
+        doc! {"_id": 1},
+        doc! {"uuid": uuid, "dropped": {"$ne": true}},
+    );
+    let rows = find_fields(deployment, "collections", fields, is_it, doc! {"_id": 1});
+    Ok(!rows.await?.is_empty())
+}
+
 fn home(deployment: &Deployment, row: &RawDocument) -> Result<Home> {
     let primary = shard_index(deployment, row.get_str("primary")?)?;
     // Absent up to 4.0.

@@ -84,8 +84,8 @@ pub async fn renaming(source: &Deployment) -> Result<HashSet<String>> {
         shards.map(|shard| ids(&shard.client, "collection_critical_sections", which.clone()));
     let found = try_join_all(found).await?.into_iter().flatten();
     let counts = |ns: &String| {
-        let db = ns.split_once('.').map_or(&**ns, |(db, _)| db);
-        source.scope.may_have_in(db)
+        let named = ns.split_once('.');
+        named.is_none_or(|(db, coll)| source.scope.has(db, coll))
     };
     Ok(found.filter(counts).collect())
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bson::Uuid;
 
-use crate::cluster::catalog::{self, Collection, Namespace};
+use crate::cluster::catalog::{self, Collection, Namespace, versions};
 use crate::cluster::deployment::Topology;
 use crate::control::across::ddl::{Coordinator, POLL};
 use crate::control::layout::being_made;
@@ -74,11 +74,20 @@ impl Coordinator {
         let found = self.on_source(pair, ns, uuid).await?;
         Ok(match found {
             _ if being_made => Shown::NotYet,
-            Some(found) if found.sharded.is_some() || found.primary == pair => {
-                Shown::AsIs(Box::new(found))
-            }
+            Some(found) if found.sharded.is_some() => Shown::AsIs(Box::new(found)),
+            Some(_) if self.is_being_renamed(uuid).await? => Shown::NotYet,
+            Some(found) if found.primary == pair => Shown::AsIs(Box::new(found)),
             _ => Shown::Nowhere,
         })
+    }
+
+    /// Of a collection that looks unsharded: its shards have another name for it by now than its
+    /// metadata, or an older one.
+    async fn is_being_renamed(&self, uuid: Uuid) -> Result<bool> {
+        let source = &self.sides.source;
+        let is_possible =
+            source.topology == Topology::Sharded && !source.dialect.catalog.ddl_by_locks;
+        Ok(is_possible && versions::has(source, uuid).await?)
     }
 
     /// The collection of this UUID, under the name of its creation: it may have another by

@@ -6,9 +6,14 @@ use crate::control::layout::zones;
 use crate::error::Result;
 
 impl Coordinator {
-    /// Makes the zone ranges of one collection those of the source.
+    /// Makes the zone ranges of one collection those of the source, if a collection of the run has
+    /// the name.
     pub async fn mend_zones(&self, ns: &Namespace) -> Result<()> {
         let _turn = self.take_turn().await?;
+        // A name with ranges is refused to what is still to be renamed to it.
+        if !self.state.lock().rendezvous.is_taken(&ns.public()) {
+            return Ok(());
+        }
         let ranges = catalog::zones_of(&self.sides.source, ns).await?;
         self.join_zones(&ranges).await?;
         zones::set(&self.sides.target, ns, &ranges).await?;

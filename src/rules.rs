@@ -107,7 +107,9 @@
 //! into such clusters renames stop the run unless asked for, and those of sharded collections,
 //! which only a router can make, always. From 6.0 on a late one is of its UUID: then what names
 //! the collection is refused, the attempt ends, and the next one looks what it is called. None
-//! begins while a server of the target renames one.
+//! begins while a server of the target renames one. One that is late by two renames, and that no
+//! server lists, may still give the collection a name of before: nothing is lost, but no cutover
+//! is possible until it is renamed back there by hand, and the same command run again.
 //!
 //! # R9
 //! **Same bytes.** What arrives equals what left, byte for byte: field order, every

@@ -103,9 +103,11 @@ pub async fn lay_out(sides: &Sides, stores: &Stores, run_id: &str) -> Result<()>
 
 /// What was created, renamed or changed since the plan will be seen being so: until then it is
 /// not there, or has its planned name and options. A view that has the name by now comes after
-/// that, too.
+/// that, too. What is listed twice is being renamed: its metadata tells that it is sharded.
 fn as_planned(listed: &mut Vec<Collection>, planned: &HashMap<Uuid, &CollectionState>) {
     let names: HashSet<Namespace> = planned.values().map(|c| c.ns.public()).collect();
+    let sharded = listed.iter().filter(|c| c.sharded.is_some());
+    let sharded: HashSet<Uuid> = sharded.filter_map(|c| c.uuid).collect();
     listed.retain_mut(|collection| {
         let Some(uuid) = collection.uuid else {
             return !names.contains(&collection.ns);
@@ -113,6 +115,9 @@ fn as_planned(listed: &mut Vec<Collection>, planned: &HashMap<Uuid, &CollectionS
         let Some(planned) = planned.get(&uuid) else {
             return false;
         };
+        if collection.sharded.is_none() && sharded.contains(&uuid) {
+            return false;
+        }
         collection.ns = planned.ns.clone();
         collection.options = planned.options.clone();
         true
@@ -285,6 +290,7 @@ mod tests {
     use bson::rawdoc;
 
     use super::*;
+    use crate::cluster::catalog::Sharded;
 
     fn ns(coll: &str) -> Namespace {
         Namespace {
@@ -307,7 +313,7 @@ mod tests {
 
     #[test]
     fn what_was_renamed_since_the_plan_has_its_planned_name() {
-        let planned = [(1, "a"), (2, "b"), (3, "gone"), (4, "stays")];
+        let planned = [(1, "a"), (2, "b"), (3, "gone"), (4, "stays"), (6, "twice")];
         let planned = planned.map(|(byte, coll)| listed(coll, Some(byte)));
         let planned = planned.map(|c| CollectionState::planned(&c, Vec::new()).unwrap());
         let planned = planned.iter().map(|c| (c.uuid, c)).collect();
@@ -319,6 +325,18 @@ mod tests {
             listed("new", Some(5)),
             listed("view", None),
             listed("gone", None),
+            // Some of its shards have renamed it.
+            listed("by now", Some(6)),
+            Collection {
+                sharded: Some(Sharded {
+                    key: rawdoc! {"k": 1},
+                    unique: false,
+                    chunks: Vec::new(),
+                    zones: Vec::new(),
+                    version: None,
+                }),
+                ..listed("twice", Some(6))
+            },
         ];
         now[2].options = rawdoc! {"validator": {"a": 1}};
         as_planned(&mut now, &planned);
@@ -330,6 +348,7 @@ mod tests {
             ("b", uuid(2)),
             ("stays", uuid(4)),
             ("view", None),
+            ("twice", uuid(6)),
         ];
         assert_eq!(names, wanted);
     }

@@ -164,18 +164,13 @@ impl Coordinator {
         let mut state = self.state.lock();
         let target = with_epoch_of(target, state.versions.get(&uuid).copied());
         state.versions.extend(target.map(|version| (uuid, version)));
-        let mut now = Versions {
-            source: None,
-            target,
-        };
-        if let Some(collection) = state.laid_out.get_mut(&uuid) {
-            let sharded = &mut Arc::make_mut(collection).sharded;
-            for sharded in sharded.iter_mut() {
-                now.source = with_epoch_of(source, sharded.version);
-                sharded.version = now.source;
-            }
-        }
-        Ok(now)
+        let laid_out = state.laid_out.get_mut(&uuid);
+        let sharded = laid_out.and_then(|c| Arc::make_mut(c).sharded.as_mut());
+        let source = sharded.and_then(|sharded| {
+            sharded.version = with_epoch_of(source, sharded.version);
+            sharded.version
+        });
+        Ok(Versions { source, target })
     }
 
     /// None if it is called otherwise by now, or is gone.

@@ -72,11 +72,13 @@ impl Coordinator {
     async fn listed(&self, pair: usize, ns: &Namespace, uuid: Uuid) -> Result<Shown> {
         let being_made = being_made::is_made(&self.sides.source, pair, ns).await?;
         let found = self.on_source(pair, ns, uuid).await?;
+        let looks_unsharded = found.as_ref().is_some_and(|found| found.sharded.is_none());
+        let being_renamed = looks_unsharded && self.is_being_renamed(uuid).await?;
         Ok(match found {
-            _ if being_made => Shown::NotYet,
-            Some(found) if found.sharded.is_some() => Shown::AsIs(Box::new(found)),
-            Some(_) if self.is_being_renamed(uuid).await? => Shown::NotYet,
-            Some(found) if found.primary == pair => Shown::AsIs(Box::new(found)),
+            _ if being_made || being_renamed => Shown::NotYet,
+            Some(found) if found.sharded.is_some() || found.primary == pair => {
+                Shown::AsIs(Box::new(found))
+            }
             _ => Shown::Nowhere,
         })
     }

@@ -386,6 +386,7 @@ async fn a_collection_is_planned_by_its_uuid_and_a_rename_of_an_unknown_one_stop
 async fn a_renamed_sharded_collection_stops_a_run_into_an_older_cluster_and_is_named() {
     let (source, target) = tokio::join!(cluster_of(of(5, 0)), cluster_of(of(5, 0)));
     let client = source.client().await.unwrap();
+    run(&client, "admin", doc! {"enableSharding": "d"}).await;
     let shard = doc! {"shardCollection": "d.rows", "key": {"_id": "hashed"}};
     run(&client, "admin", shard).await;
     fill(&client, "rows", 100).await;

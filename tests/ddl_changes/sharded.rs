@@ -123,18 +123,18 @@ impl Sides {
     }
 }
 
-/// Writes to `busy` whatever it is called.
+/// Writes to `busy` whatever it is called, without making it: its name may be free just now.
 async fn write_on(client: Client, stop: Arc<AtomicBool>) {
-    let mut id = 10_000;
+    let mut count = 0_i32;
     while !stop.load(SeqCst) {
         for coll in ["busy", "busy by now"] {
             let names = client.database(DB).list_collection_names().await.unwrap();
             if names.iter().any(|name| name == coll) {
-                let update = doc! {"q": {"_id": id}, "u": {"$set": {"k": id}}, "upsert": true};
+                let update = doc! {"q": {"_id": count % 200}, "u": {"$set": {"k": count}}};
                 let update = doc! {"update": coll, "updates": [update]};
                 // It may be renamed just now.
                 let _ = client.database(DB).run_command(update).await;
-                id += 1;
+                count += 1;
             }
         }
     }

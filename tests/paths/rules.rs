@@ -225,8 +225,7 @@ async fn what_a_later_release_refuses_is_told_all_at_once_with_remedies() {
     let blocked = doc! {"setUserWriteBlockMode": 1, "global": true};
     run(&there, "admin", blocked).await;
     // What is to be changed on the source has its name there.
-    let long = format!("rules.strict=rules.{}", "l".repeat(240));
-    let renames = ["rules.c=rules.half", "rules.half=rules.c", &long];
+    let renames = ["rules.c=rules.half", "rules.half=rules.c"];
     let flags = renames.map(|rename| ["--rename", rename]).concat();
     let told = told(&source.uri(), &target.uri(), &flags);
     let failed = told.failed();
@@ -234,26 +233,22 @@ async fn what_a_later_release_refuses_is_told_all_at_once_with_remedies() {
         assert!(!remedy.is_empty(), "{name}: {found}");
     }
     let of = |name: &str| failed.iter().find(|[of, ..]| *of == name).unwrap();
-    let names: Vec<&str> = failed.iter().map(|[name, ..]| *name).collect();
-    assert_eq!(
-        names,
-        [
-            "feature compatibility version",
-            "names are UTF-8",
-            "indexes can be rebuilt",
-            "views and validators supported",
-            "renames",
-            "target takes writes",
-            "target is empty",
-        ]
-    );
+    let names: BTreeSet<&str> = failed.iter().map(|[name, ..]| *name).collect();
+    let expect = [
+        "feature compatibility version",
+        "names are UTF-8",
+        "indexes can be rebuilt",
+        "views and validators supported",
+        "target takes writes",
+        "target is empty",
+    ];
+    assert_eq!(names, BTreeSet::from(expect), "{failed:?}");
     for (name, expect) in [
         ("indexes can be rebuilt", "small of rules.c (geoHaystack"),
         ("indexes can be rebuilt", "loose of rules.c (sparse"),
         ("views and validators supported", "rules.half ("),
         ("views and validators supported", "rules.strict ("),
         ("names are UTF-8", "name"),
-        ("renames", "longer than"),
         ("target is empty", "left.c"),
     ] {
         let [_, found, _] = of(name);

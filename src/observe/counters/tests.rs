@@ -74,6 +74,7 @@ fn counted() -> PairMetrics {
         verified: true.into(),
         ready: true.into(),
         ops_unclear: AtomicU64::default(),
+        crossed_to: AtomicU64::default(),
         obstacles: Obstacles::default(),
     }
 }

@@ -25,7 +25,7 @@ use crate::cluster::catalog::index::{self, IndexName};
 use crate::cluster::catalog::{self, Namespace};
 use crate::cluster::deployment::Shard;
 use crate::cluster::ranges::{between, key};
-use crate::cluster::retry::{answered, within};
+use crate::cluster::retry::{answered, while_stale, within};
 use crate::codes;
 use crate::control::layout::options::to_create;
 use crate::error::{Error, Kind, Result};
@@ -37,6 +37,7 @@ use crate::state::{CollectionState, UnitState};
 
 /// How long a majority may take to delete one collection's documents.
 const DELETE_WAIT: Duration = Duration::from_secs(3_600);
+const STALE_WAIT: Duration = Duration::from_secs(60);
 
 /// Documents of a range deleted by one command; their `_id`s come in one reply.
 const DELETED_AT_ONCE: u32 = 5_000;
@@ -280,13 +281,13 @@ async fn delete(shard: &Shard, ns: &Namespace, uuid: Uuid, deletes: RawArrayBuf)
     if binds_uuid {
         command.append(cstr!("collectionUUID"), bson::Binary::from(uuid));
     }
-    let sent = async {
-        Ok(shard
-            .client
-            .database(&ns.db)
-            .run_raw_command(command)
-            .await?)
-    };
+    // A shard recovers what it does not know of a collection, after a rename say, and is asked again.
+    while_stale(STALE_WAIT, || deleted(shard, ns, &command)).await
+}
+
+async fn deleted(shard: &Shard, ns: &Namespace, command: &RawDocumentBuf) -> Result<()> {
+    let database = shard.client.database(&ns.db);
+    let sent = async { Ok(database.run_raw_command(command.clone()).await?) };
     let reply = within(DELETE_WAIT, "the target", sent).await?;
     let refusal = reply
         .get_array("writeErrors")

@@ -18,7 +18,7 @@ pub(super) const SHARDED: [&str; 3] = ["sh1", "sh2", "sh3"];
 pub(super) const ZONES: [&str; 2] = ["z0", "z1"];
 
 /// Whether the engine follows them; else a run stops at the first one, by rule.
-const FOLLOWS_RENAMES_OF_SHARDED: bool = false;
+const FOLLOWS_RENAMES_OF_SHARDED: bool = true;
 const FOLLOWS_SHARDING_IN_PLACE: bool = false;
 
 /// No router has them.

@@ -8,7 +8,7 @@ use bson::raw::cstr;
 use bson::{Binary, RawDocument, Uuid, rawdoc};
 
 use crate::cluster::admin;
-use crate::cluster::catalog::{self, Collection, MapVersion, Namespace, versions};
+use crate::cluster::catalog::{self, Collection, MapVersion, Namespace, Sharded, versions};
 use crate::control::across::ddl::Coordinator;
 use crate::control::across::rendezvous::ToRename;
 use crate::control::layout::laid_out;
@@ -159,7 +159,7 @@ impl Coordinator {
         let Some(renamed) = self.sharded(uuid) else {
             return Ok(Versions::default());
         };
-        let source = self.version_on_source(uuid, ns).await?;
+        let source = self.map_on_source(uuid, ns).await?;
         let target = laid_out::version(&self.sides, &renamed).await?;
         let mut state = self.state.lock();
         let target = with_epoch_of(target, state.versions.get(&uuid).copied());
@@ -167,17 +167,17 @@ impl Coordinator {
         let laid_out = state.laid_out.get_mut(&uuid);
         let sharded = laid_out.and_then(|c| Arc::make_mut(c).sharded.as_mut());
         let source = sharded.and_then(|sharded| {
-            sharded.version = with_epoch_of(source, sharded.version);
+            sharded.version = renamed_version(source, sharded);
             sharded.version
         });
         Ok(Versions { source, target })
     }
 
     /// None if it is called otherwise by now, or is gone.
-    async fn version_on_source(&self, uuid: Uuid, ns: &Namespace) -> Result<Option<MapVersion>> {
+    async fn map_on_source(&self, uuid: Uuid, ns: &Namespace) -> Result<Option<Sharded>> {
         let rows = versions::sharded(&self.sides.source, Some(ns)).await?;
         let row = rows.into_iter().find(|row| row.uuid == uuid);
-        Ok(row.and_then(|row| row.sharded.version))
+        Ok(row.map(|row| row.sharded))
     }
 
     /// Without `dropTarget` a server refuses a name that is taken.
@@ -222,6 +222,13 @@ impl Coordinator {
             .await
             .map(drop)
     }
+}
+
+/// What a rename makes of the version of a map of the source. A refined key has another epoch,
+/// too: by the old one the watch goes on to look at the map, and finds that.
+pub(super) fn renamed_version(now: Option<Sharded>, laid_out: &Sharded) -> Option<MapVersion> {
+    let now = now.filter(|now| now.key == laid_out.key);
+    with_epoch_of(now.and_then(|now| now.version), laid_out.version)
 }
 
 /// What a rename makes of the version that was recorded of a map. All but the epoch stays, or a

@@ -1,6 +1,6 @@
 //! What is laid out as an attempt begins, and what a rename makes of it.
 
-use super::renaming::with_epoch_of;
+use super::renaming::{renamed_version, with_epoch_of};
 use super::*;
 use crate::cluster::catalog::{Chunk, Sharded};
 use crate::control::layout::owners;
@@ -63,6 +63,30 @@ fn a_chunk_that_moved_away_and_back_before_a_rename_shows_after_it() {
         };
         let before = owners::intervals(&map);
         assert_eq!(owners::change(&before, kept, &map), change, "{what}");
+    }
+}
+
+#[test]
+fn a_key_that_was_refined_before_a_rename_shows_after_it() {
+    let map = |key: RawDocumentBuf, epoch: u8| Sharded {
+        key,
+        unique: false,
+        chunks: Vec::new(),
+        zones: Vec::new(),
+        version: Some(version(epoch, 2, 100)),
+    };
+    let laid_out = map(rawdoc! {"k": 1}, 1);
+    for (what, now, expect) in [
+        ("renamed", Some(map(rawdoc! {"k": 1}, 2)), 2),
+        (
+            "refined, then renamed",
+            Some(map(rawdoc! {"k": 1, "u": 1}, 2)),
+            1,
+        ),
+        ("renamed again by now", None, 1),
+    ] {
+        let kept = renamed_version(now, &laid_out);
+        assert_eq!(kept, Some(version(expect, 2, 100)), "{what}");
     }
 }
 

@@ -196,24 +196,13 @@ fn rename(maker: &mut Maker<'_>) -> Vec<Command> {
 
 /// Of several collections, on the shards that own their documents.
 fn transaction(maker: &mut Maker<'_>) -> Op {
-    let count = 2 + maker.dice.below(COMMANDS_MAX);
-    let commands = (0..count).map(|_| {
-        let mut command = if maker.dice.one_in(3) {
+    write::transaction_of(maker, COMMANDS_MAX, |maker| {
+        if maker.dice.one_in(3) {
             of_ordinary(maker)
         } else {
             of_sharded(maker)
-        };
-        if maker.dice.one_in(4) {
-            command.database = maker.other_database();
         }
-        command
-    });
-    let commands = commands.collect();
-    let commit = !maker.dice.one_in(5);
-    Op {
-        kind: if commit { "transaction" } else { "aborted" },
-        deed: Deed::Transaction { commands, commit },
-    }
+    })
 }
 
 fn of_ordinary(maker: &mut Maker<'_>) -> Command {

@@ -173,14 +173,23 @@ pub(super) fn deletes_of(maker: &mut Maker<'_>, collection: &str) -> Command {
 
 /// Of several collections, in both databases of the seed.
 fn transaction(maker: &mut Maker<'_>) -> Op {
-    let count = 2 + maker.dice.below(COMMANDS_MAX);
+    transaction_of(maker, COMMANDS_MAX, |maker| match maker.dice.below(8) {
+        0..=2 => inserts(maker),
+        3 => deletes(maker),
+        4 => one_found(maker),
+        _ => updates(maker).1,
+    })
+}
+
+/// Of two such commands, and fewer than `more` others; some go to another database.
+pub(super) fn transaction_of(
+    maker: &mut Maker<'_>,
+    more: u64,
+    make: impl Fn(&mut Maker<'_>) -> Command,
+) -> Op {
+    let count = 2 + maker.dice.below(more);
     let commands = (0..count).map(|_| {
-        let mut command = match maker.dice.below(8) {
-            0..=2 => inserts(maker),
-            3 => deletes(maker),
-            4 => one_found(maker),
-            _ => updates(maker).1,
-        };
+        let mut command = make(maker);
         if maker.dice.one_in(4) {
             command.database = maker.other_database();
         }

@@ -224,6 +224,7 @@ impl Tail {
         let tracked = |uuid| self.gate.lock().tracked(&uuid).cloned();
         let tracked = entry.uuid.and_then(tracked);
         let dropped = dropped_by(&meaning);
+        let is_in_its_name = scoped::is_in_its_name(&meaning, tracked.as_deref(), entry.position);
         let is_past = tracked
             .as_ref()
             .is_some_and(|tracked| tracked.is_past(entry.position));
@@ -233,8 +234,8 @@ impl Tail {
                 let position = entry.position;
                 dropped.map(|uuid| Ddl::Drop { uuid, position })
             }
-            // A rename to a name that was out by then: the source had it where it was copied.
-            Ok(Some(Ddl::Drop { uuid, .. })) if is_past && Some(uuid) == entry.uuid => None,
+            // Out of the filters it went then, and it has come back since.
+            Ok(Some(Ddl::Drop { .. })) if is_in_its_name => None,
             ddl => ddl?,
         };
         if let Some(ddl) = ddl {

@@ -7,10 +7,12 @@
 use bson::RawDocument;
 
 use crate::error::Result;
+use crate::pair::collection::Tracked;
 use crate::pair::ddl::entry::{RESHARDED, RESHARDING, VIEWS};
 use crate::pair::gate::Gate;
 use crate::pair::oplog::entry::Entry;
 use crate::pair::oplog::meaning::Meaning;
+use crate::position::Position;
 use crate::scope::{BUCKETS, Scope, is_passing};
 
 const CROSSED: &str = "a collection that comes into the filters by a rename, or goes out of them, cannot be followed: copy it as it is now with `shardlift recopy --shard <its name> --ns <the name in the run>`, which gives it up if it has gone out (the whole shard, without --ns, if another had that name just before), then run the same `shardlift migrate` again";
@@ -54,6 +56,18 @@ pub(super) fn meaning_to<'a>(
             Err(entry.unsupported(&what).remedy(CROSSED))
         }
     }
+}
+
+/// A rename that the name of its collection is later than.
+///
+/// IMPORTANT: a drop is none, however old: one that was met is met again after a crash.
+pub(super) fn is_in_its_name(
+    meaning: &Meaning<'_>,
+    tracked: Option<&Tracked>,
+    position: Position,
+) -> bool {
+    matches!(meaning, Meaning::Rename { .. })
+        && tracked.is_some_and(|tracked| !tracked.is_renamed_by(position))
 }
 
 /// Whether the filters let some ops of one transaction, or `applyOps`, through and not others.
@@ -134,9 +148,12 @@ fn first(o: &RawDocument) -> Option<(&str, &str)> {
 
 #[cfg(test)]
 mod tests {
-    use bson::{RawDocumentBuf, rawdoc};
+    use bson::{RawDocumentBuf, Uuid, rawdoc};
 
     use super::*;
+    use crate::cluster::catalog::Namespace;
+    use crate::pair::collection::Traits;
+    use crate::pair::collection::names::Names;
     use crate::scope::filters::Filters;
     use crate::scope::renames::Renames;
 
@@ -155,6 +172,31 @@ mod tests {
             Ok(Some(Meaning::Drop { .. })) => Ok("drop"),
             Ok(Some(_)) => Ok("as it is"),
             Err(e) => Err(e.to_string()),
+        }
+    }
+
+    #[test]
+    fn a_rename_may_be_in_the_name_of_its_collection_and_a_drop_never() {
+        let rename = rawdoc! {"renameCollection": "d.tmp.agg_out.1", "to": "d.out"};
+        let rows = [
+            (&rename, 5, true),
+            (&rename, 6, false),
+            (&rawdoc! {"drop": "in"}, 5, false),
+        ];
+        let ns = Namespace {
+            db: "d".to_owned(),
+            coll: "in".to_owned(),
+        };
+        let at = Position::from_raw;
+        let names = Names::new(ns, at(5));
+        let tracked = Tracked::called(Uuid::new(), names, Traits::default()).planned(at(9));
+        for (o, position, expect) in rows {
+            let raw = rawdoc! {"op": "c", "ns": "d.$cmd", "o": o.clone()};
+            let entry = Entry::read(&raw).unwrap();
+            let meaning = entry.meaning().unwrap();
+            let found = is_in_its_name(&meaning, Some(&tracked), at(position));
+            assert_eq!(found, expect, "{o:?} {position}");
+            assert!(!is_in_its_name(&meaning, None, at(position)));
         }
     }
 

@@ -12,7 +12,7 @@ use super::{index, value};
 
 /// Ops that a seed begins with, before it fills collections.
 pub(super) const SETTING_UP: usize = 4;
-/// Names of collections that are sharded most of the time. None of them is ever renamed.
+/// Names of collections that are sharded most of the time, renamed only to one another.
 pub(super) const SHARDED: [&str; 3] = ["sh1", "sh2", "sh3"];
 /// A zone of each shard.
 pub(super) const ZONES: [&str; 2] = ["z0", "z1"];

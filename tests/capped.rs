@@ -12,14 +12,15 @@ use crate::migrate::expect_equal;
 
 const SIZE: i32 = 8_192;
 
+/// A scan that begins after it reads them: it sees only what the majority has.
 async fn insert(client: &Client, ids: std::ops::Range<i32>) {
     for id in ids {
-        run(
-            client,
-            "d",
-            doc! {"insert": "ring", "documents": [{"_id": id, "note": "x".repeat(100)}]},
-        )
-        .await;
+        let insert = doc! {
+            "insert": "ring",
+            "documents": [{"_id": id, "note": "x".repeat(100)}],
+            "writeConcern": {"w": "majority"},
+        };
+        run(client, "d", insert).await;
     }
 }
 

@@ -47,13 +47,13 @@ const STOPS: [(&str, &str, &str, &str); 11] = [
         "a rename of {from} to {to}, which would be from {} to {}, another database, on the target ({})",
         "a rename that would cross databases on the target",
         "CROSSES",
-        "migrate --restart",
+        "recopy --shard ID --ns",
     ),
     (
         "a `renameCollection` of a time series",
         "a rename of a time series",
         "SERIES_RENAMED",
-        "migrate --restart",
+        "recopy --shard ID --ns",
     ),
     (
         "a change of the feature compatibility version",

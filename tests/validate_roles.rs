@@ -162,12 +162,7 @@ async fn run_grant(root: &Client, grant: &str) {
     let db: String = serde_json::from_str(db).unwrap();
     let (user, roles): (String, serde_json::Value) =
         serde_json::from_str(&format!("[{roles}]")).unwrap();
-    let roles: Vec<Bson> = roles
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|role| bson::serialize_to_bson(role).unwrap())
-        .collect();
+    let roles = bson::serialize_to_bson(&roles).unwrap();
     let grant = doc! {"grantRolesToUser": user, "roles": roles};
     fixture::run(root, &db, grant).await;
 }

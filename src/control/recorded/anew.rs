@@ -115,6 +115,7 @@ impl Anew<'_> {
         failpoint::hit("anew-marked");
         emptying::finish_wipes(self.shard, self.store).await?;
         failpoint::hit("anew-emptied");
+        namesakes::drop_left_over(self.target, states, &listing.catalog, &there).await?;
         for (gone, by_others) in &changes.gone {
             self.forget(gone, *by_others, &there, start.position)
                 .await?;

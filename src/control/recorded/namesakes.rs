@@ -1,6 +1,9 @@
-//! Collections of the target that are not the run's, and have the name of one that is to be
-//! made. An empty one may be what an earlier `recopy` made and could not record. Documents are
-//! somebody else's: those of the source would be mixed with them.
+//! Collections of the target that no pair recorded, by their names.
+//!
+//! | the name is | an empty one | one that holds documents |
+//! |---|---|---|
+//! | to be given to another | may be what an earlier `recopy` made: is taken | is somebody else's: the source's would be mixed with them |
+//! | one that the run was about to make, and none of the source | was made just before a stop: is dropped | stays |
 
 use std::collections::HashSet;
 
@@ -9,9 +12,12 @@ use bson::Uuid;
 use crate::cluster::catalog::{Catalog, Collection, Namespace};
 use crate::cluster::deployment::Deployment;
 use crate::control::layout;
+use crate::control::layout::dropping::drop_collection;
+use crate::control::recorded;
 use crate::control::recorded::changes::Changes;
 use crate::error::{Error, Kind, Result};
 use crate::state::PairState;
+use crate::state::run_store::RunStore;
 
 /// # Errors
 /// `Refused`, naming one that holds documents.
@@ -33,18 +39,61 @@ pub async fn expect_empty(
     Ok(())
 }
 
+/// A pair that has its collection by a copy does not go by its creation, which would meet what
+/// was made then.
+pub async fn drop_left_over(
+    target: &Deployment,
+    states: &[PairState],
+    source: &Catalog,
+    there: &Catalog,
+) -> Result<()> {
+    let runs = RunStore::new(recorded::first(target));
+    let making = runs.load_making().await?;
+    for left in left_over(&making, states, source, there) {
+        if layout::holding(target, &left.ns).await?.is_none() {
+            drop_collection(target, left).await?;
+            runs.forget_making(&left.ns).await?;
+        }
+    }
+    Ok(())
+}
+
+fn left_over<'a>(
+    making: &[Namespace],
+    states: &[PairState],
+    source: &Catalog,
+    there: &'a Catalog,
+) -> Vec<&'a Collection> {
+    let ours = recorded_by(states);
+    let is_left = |c: &&Collection| {
+        let is_the_sources = source.collections.iter().any(|other| other.ns == c.ns);
+        let is_plain = c.ns.time_series().is_none();
+        is_plain && is_foreign(c, &ours) && making.contains(&c.ns) && !is_the_sources
+    };
+    there.collections.iter().filter(is_left).collect()
+}
+
+/// UUIDs on the target.
+fn recorded_by(states: &[PairState]) -> HashSet<Uuid> {
+    let recorded = states.iter().flat_map(|state| &state.collections);
+    recorded.filter_map(|c| c.target_uuid).collect()
+}
+
+/// A view is none.
+fn is_foreign(collection: &Collection, ours: &HashSet<Uuid>) -> bool {
+    collection.uuid.is_some_and(|uuid| !ours.contains(&uuid))
+}
+
 /// Names that are to be given, and are had by what no pair recorded.
 fn foreign<'a>(
     changes: &'a Changes<'_>,
     states: &[PairState],
     there: &Catalog,
 ) -> Vec<&'a Namespace> {
-    let recorded = states.iter().flat_map(|state| &state.collections);
-    let ours: HashSet<Uuid> = recorded.filter_map(|c| c.target_uuid).collect();
-    let is_foreign = |c: &Collection| c.uuid.is_some_and(|uuid| !ours.contains(&uuid));
+    let ours = recorded_by(states);
     let is_had = |ns: &&Namespace| {
         let mut named = there.collections.iter().filter(|c| c.ns == **ns);
-        named.any(is_foreign)
+        named.any(|c| is_foreign(c, &ours))
     };
     let anew = changes.anew.iter().map(|(_, is)| &is.ns);
     let created = changes.created.iter().map(|is| &is.ns);
@@ -75,8 +124,16 @@ mod tests {
         }
     }
 
-    #[test]
-    fn what_no_pair_recorded_is_somebody_elses() {
+    fn catalog(collections: Vec<Collection>) -> Catalog {
+        Catalog {
+            databases: Vec::new(),
+            collections,
+            shard_zones: Vec::new(),
+        }
+    }
+
+    /// Of the source's `d.a`, which is 101 on the target.
+    fn recorded() -> (CollectionState, [PairState; 1]) {
         let was = CollectionState {
             target_uuid: Some(Uuid::from_bytes([101; 16])),
             ..CollectionState::planned(&collection(1, "a"), Vec::new()).unwrap()
@@ -85,12 +142,36 @@ mod tests {
             position: Position::default(),
             term: 1,
         };
-        let states = [PairState {
+        let state = PairState {
             resume: at,
             applied: at,
             catalog_position: at.position,
             collections: vec![was.clone()],
-        }];
+        };
+        (was, [state])
+    }
+
+    #[test]
+    fn what_the_run_was_about_to_make_and_has_no_name_of_the_source_is_left_over() {
+        let (_, states) = recorded();
+        let source = catalog(vec![collection(1, "a"), collection(2, "b")]);
+        let making = ["a", "b", "tmp"].map(|coll| collection(0, coll).ns);
+        let rows = [
+            (collection(9, "tmp"), true),
+            (collection(101, "tmp"), false),
+            (collection(9, "b"), false),
+            (collection(9, "other"), false),
+        ];
+        for (found, expect) in rows {
+            let there = catalog(vec![found]);
+            let left = left_over(&making, &states, &source, &there);
+            assert_eq!(!left.is_empty(), expect, "{there:?}");
+        }
+    }
+
+    #[test]
+    fn what_no_pair_recorded_is_somebody_elses() {
+        let (was, states) = recorded();
         let new = collection(2, "new");
         let changes = Changes {
             anew: vec![(&was, collection(1, "a"))],
@@ -105,11 +186,7 @@ mod tests {
             (vec![collection(9, "other")], ""),
         ];
         for (collections, expect) in rows {
-            let there = Catalog {
-                databases: Vec::new(),
-                collections,
-                shard_zones: Vec::new(),
-            };
+            let there = catalog(collections);
             let found = foreign(&changes, &states, &there);
             let found: Vec<String> = found.iter().map(ToString::to_string).collect();
             assert_eq!(found.join(","), expect, "{there:?}");

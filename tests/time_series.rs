@@ -9,6 +9,7 @@ use mongodb::Client;
 use crate::engine::Engine;
 use crate::fixture::{self, run};
 use crate::migrate::expect_equal;
+use crate::recorded::shardlift;
 
 mod sharded;
 
@@ -253,6 +254,47 @@ async fn time_series_arrive_equal_on_a_sharded_cluster() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn time_series_of_6_0_arrive_equal_on_a_later_patch() {
     arrive_equal("6.0.5", "6.0.27").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_series_whose_buckets_were_renamed_costs_that_series_once_it_has_its_name_again() {
+    let (a, b) = tokio::join!(set("a", "6.0.27"), set("b", "6.0.27"));
+    let (source, target) = (a.uri(), b.uri());
+    let from = a.client().await.unwrap();
+    for series in ["wind", "rain"] {
+        create(&from, "d", series, doc! {}).await;
+        measure(&from, "d", series, 0, 300).await;
+    }
+    let mut engine = Engine::start(&source, &target, &[]).await;
+    engine.until_ready().await;
+    let (wind, gust) = ("d.system.buckets.wind", "d.system.buckets.gust");
+    let rename = async |from_name: &str, to: &str| {
+        let rename = doc! {"renameCollection": from_name, "to": to};
+        run(&from, "admin", rename).await;
+    };
+    rename(wind, gust).await;
+    let outcome = engine.end().await;
+    let log = outcome.log.text();
+    let texts = [
+        "`renameCollection` of a time series",
+        "rename its buckets back",
+    ];
+    assert!(
+        outcome.code == 6 && texts.iter().all(|text| log.contains(text)),
+        "{log}"
+    );
+    rename(gust, wind).await;
+    measure(&from, "d", "wind", 300, 100).await;
+    let recopy = ["recopy", "--shard", "a", "--ns", "d.wind"];
+    let sides = ["--source", &source, "--target", &target];
+    let (code, text) = shardlift(&[&recopy[..], &sides].concat(), None).await;
+    let emptied = "emptied on the target: 1, made anew: 0";
+    assert!(code == Some(0) && text.contains(emptied), "{text}");
+    let mut engine = Engine::start(&source, &target, &[]).await;
+    measure(&from, "d", "wind", 400, 100).await;
+    engine.until_ready().await;
+    engine.cut_over().await;
+    expect_equal(&source, &target).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,27 +4,32 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A stop as the code words it, as a row of README does, and what both say to do. Where the
-/// code has no constant for that, it is what an entry that is not followed says.
+/// A stop as the code words it, as a row of README does, the constant of the code that says
+/// what to do, and what both say.
 const STOPS: [(&str, &str, &str, &str); 11] = [
-    ("`{command}`", "`emptycapped`", "EMPTIED", "recopy --shard"),
+    (
+        "`{command}`",
+        "`emptycapped`",
+        "EMPTIED",
+        "recopy --shard ID --ns",
+    ),
     (
         "`{command}`",
         "`convertToCapped` that is one entry",
         "CONVERTED",
-        "recopy --shard",
+        "recopy --shard ID --ns",
     ),
     (
         "`{command}`",
         "`importCollection`",
         "IMPORTED",
-        "recopy --shard",
+        "recopy --shard ID`",
     ),
     (
         "`{command}`",
         "a command of no known name",
         "UNKNOWN",
-        "migrate --restart",
+        "recopy --shard ID`",
     ),
     (
         "the end of a resharding (`reshardCollection`) of {to}",
@@ -36,19 +41,19 @@ const STOPS: [(&str, &str, &str, &str); 11] = [
         "a rename of {from} to {to}, of which only one is in the run ({})",
         "a rename into the filters, or out of them",
         "CROSSED",
-        "recopy --shard",
+        "recopy --shard ID --ns",
     ),
     (
         "a rename of {from} to {to}, which would be from {} to {}, another database, on the target ({})",
         "a rename that would cross databases on the target",
         "CROSSES",
-        "migrate --restart",
+        "recopy --shard ID --ns",
     ),
     (
         "a `renameCollection` of a time series",
         "a rename of a time series",
         "SERIES_RENAMED",
-        "migrate --restart",
+        "recopy --shard ID --ns",
     ),
     (
         "a change of the feature compatibility version",
@@ -59,14 +64,14 @@ const STOPS: [(&str, &str, &str, &str); 11] = [
     (
         "the creation of `{coll}` (an internal collection)",
         "the creation of an internal collection",
-        "",
-        "migrate --restart",
+        "COPY_SHARD",
+        "recopy --shard ID`",
     ),
     (
         "a write to a collection this shard does not hold",
         "a write to a collection, or a rename of one, that the shard does not hold",
-        "",
-        "migrate --restart",
+        "COPY_COLLECTION",
+        "recopy --shard ID --ns",
     ),
 ];
 
@@ -204,11 +209,12 @@ fn rows<'a>(readme: &'a str, about: &str) -> Vec<&'a str> {
     rows
 }
 
+/// With placeholders as README has them.
 fn remedy(all: &str, name: &str) -> String {
     let (_, text) = all
         .split_once(&format!("const {name}: &str ="))
         .unwrap_or_else(|| panic!("there is no {name}"));
-    literal(text).unwrap().to_owned()
+    literal(text).unwrap().replace("<its name>", "ID")
 }
 
 #[test]
@@ -238,13 +244,11 @@ fn what_stops_a_run_stands_in_readme_with_what_to_do() {
         let rows = rows(&readme, about);
         let is_told = rows.iter().any(|row| row.contains(what_to_do));
         assert!(is_told, "{rows:?}");
-        if !name.is_empty() {
-            let remedy = remedy(&all, name);
-            assert!(remedy.contains(what_to_do), "{name}: {remedy}");
-        }
+        let remedy = remedy(&all, name);
+        assert!(remedy.contains(what_to_do), "{name}: {remedy}");
     }
     let broken = rows(&readme, BROKEN_IN_README);
-    assert!(broken[0].contains("migrate --restart"), "{broken:?}");
+    assert!(broken[0].contains("recopy --shard ID`"), "{broken:?}");
 }
 
 #[test]

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use bson::{Bson, doc};
 use loadgen::server::data_dir::DataDir;
+use mongodb::Client;
 use shardlift::cluster::connect;
-use shardlift::cluster::deployment::Side;
+use shardlift::cluster::deployment::{Deployment, Side};
 use shardlift::error::Kind;
 
 use crate::fixture;
@@ -69,6 +70,7 @@ async fn a_user_s_missing_roles_are_named() {
     );
 
     a_role_of_its_own_is_enough(&open.uri(), &uri).await;
+    a_user_of_another_database_is_granted_what_is_missing(host, &target).await;
 
     for (uri, part) in [
         (uri("root", "wrong"), "authSource"),
@@ -106,11 +108,7 @@ async fn a_role_of_its_own_is_enough(open: &str, uri: &impl Fn(&str, &str) -> St
     let (role, then) = role.split_once("), then ").unwrap();
     let role: serde_json::Value = serde_json::from_str(role).unwrap();
     fixture::run(&root, "admin", bson::serialize_to_document(&role).unwrap()).await;
-    let grant = "db.grantRolesToUser(\"poor\", [{role: \"shardlift_target\", db: \"admin\"}])";
-    assert_eq!(then, grant);
-    let grant =
-        doc! {"grantRolesToUser": "poor", "roles": [{"role": "shardlift_target", "db": "admin"}]};
-    fixture::run(&root, "admin", grant).await;
+    run_grant(&root, then).await;
     assert_eq!(remedy().await, None);
 
     let flags = ["--reverse"];
@@ -133,6 +131,40 @@ async fn a_role_of_its_own_is_enough(open: &str, uri: &impl Fn(&str, &str) -> St
             "",
         );
     }
+}
+
+/// By the command that is printed, as it is.
+async fn a_user_of_another_database_is_granted_what_is_missing(host: &str, target: &Deployment) {
+    let root = fixture::source(&format!("mongodb://root:p%40ss@{host}/")).await;
+    let roles =
+        ["readAnyDatabase", "clusterMonitor"].map(|role| doc! {"role": role, "db": "admin"});
+    let seller = doc! {"createUser": "seller", "pwd": "x", "roles": roles.to_vec()};
+    fixture::run(&root.entry, "app", seller).await;
+    let checked = async || {
+        let seller = format!("mongodb://seller:x@{host}/?authSource=app");
+        let seller = fixture::source(&seller).await;
+        let mut checks = checks(&seller, target).await.into_iter();
+        let check = checks.find(|check| check.name == "source privileges");
+        check.expect("there is such a check").remedy
+    };
+    let remedy = checked().await.expect("backup is missing");
+    let (_, grants) = remedy.split_once("run on secured ").unwrap();
+    let (grant, _) = grants.split_once("; or, ").unwrap();
+    run_grant(&root.entry, grant).await;
+    assert_eq!(checked().await, None);
+}
+
+/// Runs a `db.getSiblingDB(…).grantRolesToUser(…)`.
+async fn run_grant(root: &Client, grant: &str) {
+    let call = grant.strip_prefix("db.getSiblingDB(").unwrap();
+    let (db, roles) = call.split_once(").grantRolesToUser(").unwrap();
+    let roles = roles.strip_suffix(')').unwrap();
+    let db: String = serde_json::from_str(db).unwrap();
+    let (user, roles): (String, serde_json::Value) =
+        serde_json::from_str(&format!("[{roles}]")).unwrap();
+    let roles = bson::serialize_to_bson(&roles).unwrap();
+    let grant = doc! {"grantRolesToUser": user, "roles": roles};
+    fixture::run(root, &db, grant).await;
 }
 
 /// A replica set of one that asks for a login, with the user `root`.

@@ -195,3 +195,74 @@ async fn a_shard_starts_over_whatever_became_of_its_views_and_options() {
     engine.cut_over().await;
     expect_equal(&source, &target).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_somebody_does_to_one_collection_of_the_target_costs_that_collection() {
+    let (source, target) = tokio::join!(
+        fixture::replica_set("a", &[]),
+        fixture::replica_set("b", &[])
+    );
+    let (a, b) = (
+        source.client().await.unwrap(),
+        target.client().await.unwrap(),
+    );
+    let (source, target) = (source.uri(), target.uri());
+    for coll in ["dropped", "remade", "changed", "kept"] {
+        insert(&a, ("d", coll), 300).await;
+    }
+    let recopy = async |coll: &str, place: Option<&str>| {
+        let ns = format!("d.{coll}");
+        let of = ["recopy", "--shard", "a", "--ns", &ns];
+        let sides = ["--source", &source, "--target", &target];
+        shardlift(&[&of[..], &sides].concat(), place).await
+    };
+    let made_anew = async |coll: &str| {
+        let (code, text) = recopy(coll, None).await;
+        let one = "emptied on the target: 1, made anew: 1, new: 0";
+        assert!(code == Some(0) && text.contains(one), "{coll}: {text}");
+    };
+    let stops = async |coll: &str| {
+        let outcome = Engine::start(&source, &target, &[]).await.end().await;
+        let log = outcome.log.text();
+        let found = format!("d.{coll} was dropped or recreated on the target by somebody else");
+        let remedy =
+            format!("`shardlift recopy --shard <the source shard that has it> --ns d.{coll}`");
+        let is_told = log.contains(&found) && log.contains(&remedy);
+        assert!(outcome.code == 6 && is_told, "{log}");
+    };
+    let mut engine = Engine::start(&source, &target, &[]).await;
+    engine.until_ready().await;
+    engine.kill();
+
+    let before = begun(&b).await;
+    run(&b, "d", doc! {"drop": "dropped"}).await;
+    let validator = doc! {"k": {"$gte": 1_000}};
+    run(&b, "d", doc! {"collMod": "changed", "validator": validator}).await;
+    stops("dropped").await;
+    for place in ["anew-marked", "anew-emptied"] {
+        let (code, text) = recopy("dropped", Some(place)).await;
+        assert_eq!(code, None, "{place}: {text}");
+    }
+    made_anew("dropped").await;
+    made_anew("changed").await;
+    assert_eq!(begun(&b).await, before - 2, "of these alone");
+
+    // The documents of somebody else stay, until they are dropped by hand.
+    run(&b, "d", doc! {"drop": "remade"}).await;
+    insert(&b, ("d", "remade"), 5).await;
+    stops("remade").await;
+    let (code, text) = recopy("remade", None).await;
+    let why = "d.remade of the target was made by somebody else, and holds documents";
+    assert!(code == Some(4) && text.contains(why), "{code:?} {text}");
+    run(&b, "d", doc! {"drop": "remade"}).await;
+    run(&b, "d", doc! {"create": "remade"}).await;
+    made_anew("remade").await;
+
+    let mut engine = Engine::start(&source, &target, &[]).await;
+    for coll in ["dropped", "remade", "changed", "kept"] {
+        delete(&a, ("d", coll), 7).await;
+    }
+    engine.until_ready().await;
+    engine.cut_over().await;
+    expect_equal(&source, &target).await;
+}

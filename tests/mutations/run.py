@@ -334,7 +334,7 @@ SERVERS = [
     ("parts-lost", "R5", "of a transaction only the last part is read back", "src/pair/oplog/transactions.rs",
      "            positions.extend(previous);", "            positions.extend(previous.filter(|_| !MUTATED));",
      "migrate_transactions::transactions_take_effect_at_their_commit_or_not_at_all"),
-    ("marks-believed", "R8", "what is marked `fromMigrate` is passed over in any collection", "src/pair/tail/plain.rs",
+    ("marks-believed", "R8", "what is marked `fromMigrate` is passed over in any collection", "src/pair/tail/plain/mod.rs",
      "            Some(Sharding::Sharded) if entry.is_of_a_move() => return Ok(None),",
      "            _ if MUTATED => return Ok(None),\n"
      "            Some(Sharding::Sharded) if entry.is_of_a_move() => return Ok(None),",

@@ -59,7 +59,9 @@ async fn the_roles_of_the_readme_are_enough_on_every_release_and_a_missing_one_i
         assert_eq!(told(&set, Side::Target, "target").await, "", "{release}");
         for (side, role, user) in lacking {
             let told = told(&set, side, &user).await;
-            let grant = format!("db.grantRolesToUser(\"{user}\", [\"{role}\"])");
+            let grant = format!(
+                "db.getSiblingDB(\"admin\").grantRolesToUser(\"{user}\", [{{ \"role\": \"{role}\", \"db\": \"admin\" }}])"
+            );
             assert!(told.contains(&grant), "{release} {user}: {told}");
         }
     }

@@ -9,10 +9,11 @@ use shardlift::cluster::catalog::versions;
 use shardlift::observe::status::Snapshot;
 use shardlift::scope::filters::Filters;
 
-use super::usage::insert;
+use super::usage::{insert, names, rename, set_all};
 use super::{asked, expect_equal, flags, shard};
 use crate::engine::Engine;
 use crate::fixture::{self, run};
+use crate::recorded::shardlift;
 
 const POLL: Duration = Duration::from_millis(20);
 
@@ -68,6 +69,60 @@ async fn what_comes_later_and_the_target_cannot_have_is_told_until_it_is_dropped
     assert!(log.contains("drop C.rows on the source"), "{log}");
     from.database("C").drop().await.unwrap();
     let mut engine = start().await;
+    engine.until_ready().await;
+    engine.cut_over().await;
+    expect_equal(&source, &target, &renames).await;
+}
+
+/// Neither a rename nor an `$out` there keeps a UUID.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_rename_takes_across_databases_of_the_target_costs_that_collection() {
+    let (a, b) = tokio::join!(
+        fixture::replica_set("a", &[]),
+        fixture::replica_set("b", &[])
+    );
+    let (source, target) = (a.uri(), b.uri());
+    let (from, to) = (a.client().await.unwrap(), b.client().await.unwrap());
+    for ns in ["d.one", "d.kept"] {
+        insert(&from, ns, 0..100).await;
+    }
+    let renames = ["d.one=e.one"];
+    let flags = flags(&renames);
+    let stops = async |engine: Engine| {
+        let outcome = engine.end().await;
+        let log = outcome.log.text();
+        let texts = [
+            "another database, on the target",
+            "`shardlift recopy --shard <its name> --ns <its name on the target now>`",
+        ];
+        let is_told = texts.iter().all(|text| log.contains(text));
+        assert!(outcome.code == 6 && is_told, "{log}");
+    };
+    let recopy = async |ns: &str| {
+        let of = ["recopy", "--shard", "a", "--ns", ns];
+        let sides = ["--source", &source, "--target", &target];
+        let (code, text) = shardlift(&[&of[..], &sides].concat(), None).await;
+        assert_eq!(code, Some(0), "{text}");
+        text
+    };
+    let mut engine = Engine::start(&source, &target, &flags).await;
+    engine.until_ready().await;
+    rename(&from, "d.one", "d.four").await;
+    stops(engine).await;
+    insert(&from, "d.four", 100..200).await;
+    let text = recopy("d.four").await;
+    assert!(text.contains("made anew: 1, new: 0"), "{text}");
+    assert_eq!(names(&to, "e").await, [""; 0], "it has one name");
+
+    let mut engine = Engine::start(&source, &target, &flags).await;
+    set_all(&from, "d.four", 1).await;
+    engine.until_ready().await;
+    let out = doc! {"aggregate": "kept", "pipeline": [{"$out": "one"}], "cursor": {}};
+    run(&from, "d", out).await;
+    stops(engine).await;
+    recopy("e.one").await;
+    let mut engine = Engine::start(&source, &target, &flags).await;
+    set_all(&from, "d.one", 2).await;
     engine.until_ready().await;
     engine.cut_over().await;
     expect_equal(&source, &target, &renames).await;

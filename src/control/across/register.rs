@@ -126,12 +126,12 @@ pub fn check_dropped_by_us(
             .iter()
             .filter(|c| !c.dead && !gone.contains(&c.uuid));
         if let Some(lost) = alive.find(|c| dropped.contains(&c.uuid)) {
-            let found = format!(
-                "{} was dropped or recreated on the target by somebody else",
-                lost.ns
-            );
-            return Err(Error::new(Kind::Unsupported, found)
-                .remedy("if a `shardlift recopy` did not end, run it again; else leave the target alone during a run, and start over with `shardlift migrate --restart`"));
+            let ns = &lost.ns;
+            let found = format!("{ns} was dropped or recreated on the target by somebody else");
+            return Err(Error::new(Kind::Unsupported, found).remedy(format!(
+                "if a `shardlift recopy` did not end, run it again; else copy it again with `shardlift recopy --shard <the source shard that has it> --ns {}`, then run the same `shardlift migrate` again, and leave the target alone during a run",
+                ns.public()
+            )));
         }
     }
     Ok(())

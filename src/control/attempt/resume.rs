@@ -1,7 +1,7 @@
 //! Where each pair resumes in an attempt: at its resume position. If that rolled off the
-//! source and the spool does not have it, the pair resumes at the position up to which
-//! everything else is applied. It then gives up the units that were in flight: their
-//! ranges are emptied and they wait again (R6).
+//! source and the spool does not have it, or parts of a transaction did that would be read
+//! again, the pair resumes at the position up to which everything else is applied. It then
+//! gives up the units that were in flight: their ranges are emptied and they wait again (R6).
 //!
 //! Moves no document. The simulation drives the pure parts.
 
@@ -32,15 +32,25 @@ pub async fn choose_start(
     run: &Run,
 ) -> Result<()> {
     let (resume, applied) = (state.resume.position, state.applied.position);
-    if !feed.holds(resume).await? {
-        // On the way back the target's own documents are there, too: nothing is emptied.
-        if applied <= resume || run.is_way_back() || !feed.holds(applied).await? {
+    // On the way back the target's own documents are there, too: nothing is emptied.
+    let may_give_up = resume < applied && !run.is_way_back();
+    let lacks = if !feed.holds(resume).await? {
+        Some(format!("position {resume}, where its copy would resume"))
+    } else if may_give_up && feed.lacks_parts(resume, applied).await? {
+        Some(format!(
+            "parts of a transaction that would take effect after {resume}, where its copy would resume"
+        ))
+    } else {
+        None
+    };
+    if let Some(lacks) = lacks {
+        if !may_give_up || !feed.holds(applied).await? {
             return Err(lost_whole(feed, state).await?);
         }
         let lost = lost_units(state);
         run.warn(format!(
-            "target shard {}: the source's oplog no longer holds position {resume}, where its copy would resume; it resumes \
-             at {applied}, and what was written in between is lost to {lost}",
+            "target shard {}: the source's oplog no longer holds {lacks}; it resumes at {applied}, and what was written in \
+             between is lost to {lost}",
             target.id
         ));
         give_up(target, store, state).await?;

@@ -12,7 +12,7 @@ use crate::cluster::catalog::capped::{LIMITS, Limits, with_room};
 use crate::cluster::catalog::listing::without;
 use crate::cluster::catalog::{EXPIRY, PRE_IMAGES};
 use crate::cluster::dialect::WriteForms;
-use crate::pair::ddl::options::IMAGES;
+use crate::pair::ddl::options::{IMAGES, SWITCHED_OFF};
 
 /// Options a 6.0 server lists for old collections and refuses to create.
 const OBSOLETE: &str = "autoIndexId";
@@ -80,6 +80,15 @@ pub(super) fn same(a: &RawDocument, b: &RawDocument) -> bool {
     holds(&a, &b) && holds(&b, &a)
 }
 
+/// True unless somebody else changed options of what was made with `wanted`: what waits for the
+/// cutover, and what another change may have switched off, does not count.
+pub(crate) fn is_as_made(wanted: &RawDocument, there: &RawDocument) -> bool {
+    let has_room = Limits::of(there).is_some_and(Limits::are_room);
+    let waits: &[&str] = if has_room { &LIMITS } else { &[] };
+    let left_out = [waits, &SWITCHED_OFF].concat();
+    same(&without(wanted, &left_out), &without(there, &left_out))
+}
+
 /// The expiry in these options of a collection or an index, as a server understands it:
 /// whole seconds. What is not a number never expires.
 pub(crate) fn expiry(options: &RawDocument) -> Option<i64> {
@@ -141,6 +150,22 @@ mod tests {
         ];
         for (a, b, expect) in rows {
             assert_eq!(same(&a, &b), expect, "{a:?} {b:?}");
+        }
+    }
+
+    #[test]
+    fn what_waits_for_the_cutover_is_as_it_was_made() {
+        let ring = |size: i64| rawdoc! {"capped": true, "size": size};
+        let rows = [
+            (ring(4096), with_room(&ring(8192)), true),
+            (ring(4096), ring(8192), false),
+            (rawdoc! {"recordPreImages": true}, rawdoc! {}, true),
+            (rawdoc! {"expireAfterSeconds": 5}, rawdoc! {}, true),
+            (rawdoc! {"validator": {"a": 1}}, rawdoc! {}, false),
+            (rawdoc! {}, rawdoc! {"collation": {"locale": "de"}}, false),
+        ];
+        for (wanted, there, expect) in rows {
+            assert_eq!(is_as_made(&wanted, &there), expect, "{wanted:?} {there:?}");
         }
     }
 

@@ -32,7 +32,7 @@ use crate::control::layout::listing;
 use crate::control::layout::{laid_out, prepare};
 use crate::control::recorded;
 use crate::control::recorded::changes::{Changes, Gone, Only, changes};
-use crate::control::recorded::{ahead, emptying, replan};
+use crate::control::recorded::{ahead, emptying, namesakes, replan};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 use crate::pair::copy::units::Cut;
@@ -100,6 +100,7 @@ impl Anew<'_> {
             let ahead = within(NAMES_WITHIN, LEFT_TO_READ, read).await?;
             ahead::expect_none(self.shard_id(), &changes, &ahead, keeps_position)?;
         }
+        namesakes::expect_empty(self.target, &changes, states, &there).await?;
         (self.accepted)();
 
         let shard = &self.source.shards[self.pair];
@@ -114,6 +115,7 @@ impl Anew<'_> {
         failpoint::hit("anew-marked");
         emptying::finish_wipes(self.shard, self.store).await?;
         failpoint::hit("anew-emptied");
+        namesakes::drop_left_over(self.target, states, &listing.catalog, &there).await?;
         for (gone, by_others) in &changes.gone {
             self.forget(gone, *by_others, &there, start.position)
                 .await?;

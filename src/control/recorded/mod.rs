@@ -5,6 +5,7 @@
 
 pub mod changes;
 pub mod ahead;
+pub mod namesakes;
 pub mod names;
 pub mod others;
 pub mod emptying;

@@ -20,9 +20,10 @@ use crate::cluster::{admin, probe};
 use crate::codes;
 use crate::control::balancer;
 use crate::control::run::now_ms;
+use crate::control::validate::grants::{Grants, Login};
 use crate::control::validate::privileges::{Need, Needs};
 use crate::control::validate::{
-    Check, content, expiries, indexes as index_rules, lack, listed, named, role,
+    Check, content, expiries, indexes as index_rules, lack, listed, named,
 };
 use crate::error::{Error, Kind, Result};
 
@@ -202,52 +203,27 @@ pub(super) async fn privileges(
     deployment: &Deployment,
     needs: &Needs,
 ) -> Check {
-    let (mut wrong, mut grants, mut users) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
-    let mut lacking = Vec::new();
+    let (mut wrong, mut grants) = (Vec::new(), Grants::default());
+    let mut has_users = false;
+    let own = format!("shardlift_{}", deployment.side);
     for (place, client, needs) in places(deployment, needs) {
         match login_of(client).await {
             Err(e) => return Check::unanswered(name, &e.context(place)),
             Ok(None) => {}
-            Ok(Some(Login { user, privileges })) => {
-                lacking.extend(role::lacking(&privileges, needs));
-                users.insert(user.clone());
-                for lack in lack::missing(&privileges, needs) {
-                    wrong.push(format!("{place} lacks {lack}"));
-                    grants.insert(format!(
-                        "db.grantRolesToUser(\"{user}\", [\"{}\"])",
-                        lack.role
-                    ));
-                }
+            Ok(Some(login)) => {
+                has_users = true;
+                let lacks = lack::missing(&login.privileges, needs);
+                wrong.extend(lacks.iter().map(|lack| format!("{place} lacks {lack}")));
+                grants.add(place, &login, needs, &own);
             }
         }
     }
-    let good = if users.is_empty() {
-        "no authentication"
-    } else {
+    let good = if has_users {
         "sufficient on router and shards"
+    } else {
+        "no authentication"
     };
-    let grants: Vec<String> = grants.into_iter().collect();
-    let own = format!("shardlift_{}", deployment.side);
-    let grant_own: Vec<String> = users
-        .iter()
-        .map(|user| {
-            format!("db.grantRolesToUser(\"{user}\", [{{role: \"{own}\", db: \"admin\"}}])")
-        })
-        .collect();
-    let remedy = format!(
-        "on each server named (a mongos and every shard have their own users), run on the user's database: {}; or, to grant no \
-         more than what is missing, db.adminCommand({}), then {}",
-        grants.join("; "),
-        role::making(&own, &lacking),
-        grant_own.join("; ")
-    );
-    Check::none_of(name, &wrong, good, remedy)
-}
-
-/// The logged-in user and its privileges.
-struct Login {
-    user: String,
-    privileges: Vec<Document>,
+    Check::none_of(name, &wrong, good, grants.remedy())
 }
 
 /// None if nobody is logged in.
@@ -269,6 +245,7 @@ async fn login_of(client: &Client) -> Result<Option<Login>> {
     let privileges = held.iter().filter_map(Bson::as_document).cloned().collect();
     Ok(Some(Login {
         user: user.get_str("user")?.to_owned(),
+        db: user.get_str("db")?.to_owned(),
         privileges,
     }))
 }

@@ -10,6 +10,7 @@ mod check;
 mod content;
 mod definitions;
 mod expiries;
+mod grants;
 mod host;
 pub mod indexes;
 mod lack;

@@ -57,6 +57,10 @@ impl DdlSink {
         if is_sharded && !self.indexer.target.writes.binds_uuid {
             return Err(renamed_sharded(&tracked.ns(), &to).remedy(entry::SHARDED_RENAMED));
         }
+        let before = tracked.ns();
+        if before.db != to.db {
+            return Err(self.renamed_elsewhere(&before, &to));
+        }
         let (reply, answer) = oneshot::channel();
         let request = Request::Rename {
             pair: self.pair,
@@ -74,6 +78,18 @@ impl DdlSink {
             failpoint::hit("rename-recorded");
         }
         Ok(())
+    }
+
+    /// A rename to that database, and one back, were passed: the copy has them, this one between
+    /// them does not.
+    fn renamed_elsewhere(&self, before: &Namespace, to: &Namespace) -> Error {
+        let shard = &self.indexer.lister.shard.id;
+        let found = format!(
+            "the source renamed {before}, as it is called on the target, to {to} in another database there"
+        );
+        Error::new(Kind::Unsupported, found).remedy(format!(
+            "copy that shard again with `shardlift recopy --shard {shard}` with the same --source and --target, then run the same `shardlift migrate` again"
+        ))
     }
 
     /// Where renames are not followed: what this one stops the run with, if it is still to be

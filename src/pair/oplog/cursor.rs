@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use bson::raw::cstr;
-use bson::{RawDocumentBuf, Timestamp, doc, rawdoc};
+use bson::{Document, RawDocument, RawDocumentBuf, Timestamp, doc, rawdoc};
 use futures_util::{StreamExt, TryStreamExt};
 use mongodb::Client;
 
@@ -16,6 +16,7 @@ use crate::cluster::retry::Retry;
 use crate::error::{CODES_CURSOR_LOST, Error, Kind, Result};
 use crate::pair::oplog::entry::Entry;
 use crate::pair::oplog::namings::{self, Namings};
+use crate::pair::oplog::spanning::Spanning;
 use crate::position::{Mark, Position};
 use crate::wire::cursor::{Batch, Cursor, Next};
 
@@ -164,18 +165,47 @@ impl Oplog {
             "find": "oplog.rs", "filter": { "ts": between, "$or": [naming, last] },
             "projection": fields, "readConcern": { "level": "majority" },
         };
+        let mut reached = after;
+        self.each(find, |entry| {
+            reached = Entry::mark_of(entry)?.position;
+            namings.note(entry);
+            Ok(())
+        })
+        .await?;
+        if reached < upto {
+            return Err(self.does_not_show(upto));
+        }
+        Ok(())
+    }
+
+    /// Which transactions take effect after the first position, up to the second, and began
+    /// before.
+    pub async fn spanning(&self, after: Position, upto: Position) -> Result<Spanning> {
+        let between = doc! { "$gt": Timestamp::from(after), "$lte": Timestamp::from(upto) };
+        let mut filter = doc! { "ts": between };
+        filter.extend(Spanning::filter());
+        let find = doc! {
+            "find": "oplog.rs", "filter": filter, "projection": Spanning::fields(),
+            "readConcern": { "level": "majority" },
+        };
+        let mut spanning = Spanning::new(after);
+        self.each(find, |entry| spanning.note(entry)).await?;
+        Ok(spanning)
+    }
+
+    /// Notes each entry that is found, in the order of the log.
+    async fn each(
+        &self,
+        find: Document,
+        mut note: impl FnMut(&RawDocument) -> Result<()>,
+    ) -> Result<()> {
         let command = self.seeking(RawDocumentBuf::try_from(find)?);
         let failed = |e: mongodb::error::Error| self.error(e.into());
         let local = self.client.database("local");
         let cursor = local.run_raw_cursor_command(command).await;
         let mut entries = cursor.map_err(failed)?.with_type::<RawDocumentBuf>();
-        let mut reached = after;
         while let Some(entry) = entries.try_next().await.map_err(failed)? {
-            reached = Entry::mark_of(&entry)?.position;
-            namings.note(&entry);
-        }
-        if reached < upto {
-            return Err(self.does_not_show(upto));
+            note(&entry)?;
         }
         Ok(())
     }

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::cluster::direct::Direct;
-use crate::cluster::retry::Retry;
+use crate::cluster::retry::{Retry, within};
 use crate::error::{Error, Kind, Result};
 use crate::pair::oplog::block::{entries, on_disk};
 use crate::pair::oplog::cursor::Oplog;
@@ -25,6 +25,9 @@ use crate::position::{Mark, Position};
 use crate::spool::log::OplogLog;
 use crate::spool::reader::Reader;
 use crate::spool::segment::Block;
+
+/// A day of a busy shard's log is read in minutes.
+const SPANNING_WITHIN: Duration = Duration::from_secs(3_600);
 
 /// The feed of one pair. Lives as long as the process.
 pub struct Feed {
@@ -200,6 +203,27 @@ impl Feed {
             .oldest()
             .await?
             .is_none_or(|oldest| oldest <= needed))
+    }
+
+    /// Whether parts are lost of a transaction that takes effect after the first position, up to
+    /// the second, and began before. A spool that reaches back that far kept them while it had
+    /// room: it is not asked for them one by one.
+    pub async fn lacks_parts(&self, after: Position, upto: Position) -> Result<bool> {
+        if self.log.covers(after) {
+            return Ok(false);
+        }
+        let spanning = self.oplog.spanning(after, upto);
+        let spanning = within(SPANNING_WITHIN, "the source's oplog", spanning).await?;
+        for last in spanning.before() {
+            let mut part = Some(last);
+            while let Some(position) = part {
+                let Some(raw) = self.at(position).await? else {
+                    return Ok(true);
+                };
+                part = Entry::read(&raw)?.previous;
+            }
+        }
+        Ok(false)
     }
 
     /// The error that ends a pair whose oplog has a gap.

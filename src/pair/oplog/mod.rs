@@ -10,6 +10,7 @@ pub mod walk;
 pub mod transactions;
 pub mod parts;
 pub mod namings;
+pub mod spanning;
 pub mod cursor;
 pub mod block;
 pub mod fetch;

@@ -23,7 +23,7 @@ use crate::pair::ddl::entry::Ddl;
 use crate::pair::ddl::sink::DdlSink;
 use crate::pair::gate::Gate;
 use crate::pair::oplog::block;
-use crate::pair::oplog::entry::Entry;
+use crate::pair::oplog::entry::{COPY_COLLECTION, Entry};
 use crate::pair::oplog::feed::{Feed, FeedReader};
 use crate::pair::oplog::meaning::Meaning;
 use crate::pair::oplog::transactions::Transactions;
@@ -258,7 +258,8 @@ impl Tail {
         // Whatever made it, that was passed over.
         let is_unknown = tracked.is_none() && self.catalog_position < entry.position;
         if is_unknown && matches!(meaning, Meaning::Rename { .. }) {
-            return Err(entry.unsupported("a rename of a collection this shard does not hold"));
+            let found = "a rename of a collection this shard does not hold";
+            return Err(entry.unsupported(found).remedy(COPY_COLLECTION));
         }
         self.builds(&meaning);
         if matches!(meaning, Meaning::StartIndexBuild { .. }) {

@@ -3,6 +3,8 @@
 //!
 //! Pure. A change that only its oplog entry could have shown is refused, by name.
 
+mod on_target;
+
 use std::collections::{HashMap, HashSet};
 
 use bson::Uuid;
@@ -10,6 +12,7 @@ use bson::Uuid;
 use crate::cluster::catalog::{Catalog, Collection, CollectionKind, Namespace};
 use crate::control::layout;
 use crate::control::layout::owners;
+use crate::control::recorded::changes::on_target::{Touched, touched};
 use crate::position::Position;
 use crate::state::{CollectionState, PairState};
 
@@ -79,7 +82,7 @@ pub fn changes<'a>(
             ns: ns.clone(),
             ..(*is).clone()
         };
-        match (differs(was, &is), others) {
+        match (differs_anywhere(was, &is, (target, others)), others) {
             (None, _) => changes.kept.push(was),
             // The pair's own entries say it, too.
             (Some(Differs::Options(_)), Gone::OthersHoldIt) if only.is_some() => {
@@ -171,11 +174,36 @@ fn held_by_others(pair: usize, states: &[PairState], uuid: &Uuid) -> Gone {
     }
 }
 
+/// On the source, or on the target. Options there are compared where the collection can be
+/// made again.
+fn differs_anywhere(
+    was: &CollectionState,
+    is: &Collection,
+    (target, others): (&Catalog, Gone),
+) -> Option<Differs> {
+    let on_source = differs(was, is);
+    if matches!(on_source, Some(Differs::Owners(_))) {
+        return on_source;
+    }
+    let ns = &was.ns;
+    match (touched(was, target), others) {
+        (Some(Touched::Gone), _) => {
+            let what = format!("{ns} was dropped or recreated on the target");
+            Some(Differs::Layout(what))
+        }
+        (Some(Touched::Options), Gone::OnlyHere) => on_source.or_else(|| {
+            let what = format!("the options of {ns} were changed on the target");
+            Some(Differs::Options(what))
+        }),
+        _ => on_source,
+    }
+}
+
 /// How a collection is other than it was recorded, in words.
 #[derive(Debug, PartialEq, Eq)]
 enum Differs {
     Options(String),
-    /// Its name, or it is sharded.
+    /// Its name, it is sharded, or what was made of it is no more.
     Layout(String),
     /// Documents of it may have other owners.
     Owners(String),
@@ -218,9 +246,10 @@ fn is_renamed(before: &Collection, now: &Collection) -> bool {
     before.ns != now.ns || versions.any(|(was, is)| was.epoch != is.epoch)
 }
 
-/// The pair follows renames of it.
+/// The pair follows renames of it. Never to another database.
 fn renames_are_followed(was: &CollectionState, is: &Collection) -> bool {
-    was.sharded.is_none() && is.sharded.is_none() && was.ns.time_series().is_none()
+    let is_plain = was.sharded.is_none() && was.ns.time_series().is_none();
+    is_plain && is.sharded.is_none() && was.ns.db == is.ns.db
 }
 
 /// Its name is still to be given to another first, which then waits for it for ever. What is gone

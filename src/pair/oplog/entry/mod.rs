@@ -14,6 +14,11 @@ use crate::scope::is_internal;
 
 /// Of a document without elements: its length and its end.
 const EMPTY_BYTES: usize = 5;
+/// What to do about an entry of which nothing else is known. Whatever it says, a copy that
+/// begins after it has it.
+pub const COPY_SHARD: &str = "this release cannot follow it: copy that shard again with `shardlift recopy --shard <its name>`, then run the same `shardlift migrate` again, and report it";
+/// The same of an entry on one collection, which its shard has.
+pub const COPY_COLLECTION: &str = "this release cannot follow it: copy that collection again, by the name it has now, with `shardlift recopy --shard <its name> --ns <collection>` (the whole shard, without --ns, if there is none such any more), then run the same `shardlift migrate` again, and report it";
 /// Where a server keeps the views of a database.
 const OF_VIEWS: &str = ".system.views";
 
@@ -234,9 +239,12 @@ impl<'a> Entry<'a> {
             "the source's oplog holds {what}{by}, at {} (op `{}` on `{}`)",
             self.position, self.op, self.ns
         );
-        Error::new(Kind::Unsupported, text).remedy(
-            "this release cannot follow it: start over (`shardlift migrate --restart`) once such commands no longer run on the source",
-        )
+        let is_write_to_one = self.is_crud() && self.uuid.is_some();
+        Error::new(Kind::Unsupported, text).remedy(if is_write_to_one {
+            COPY_COLLECTION
+        } else {
+            COPY_SHARD
+        })
     }
 }
 
@@ -255,7 +263,7 @@ fn text(value: &[u8]) -> Result<&str> {
             Kind::Unsupported,
             format!("the source's oplog holds a name that is not UTF-8: {name:?}"),
         )
-        .remedy("drop or rename what has such a name on the source, and start over")
+        .remedy("drop or rename what has such a name on the source; copy that shard again with `shardlift recopy --shard <its name>`, then run the same `shardlift migrate` again")
     })
 }
 

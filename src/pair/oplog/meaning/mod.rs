@@ -118,7 +118,7 @@ const ROWS: [(&str, Fate); 20] = [
 const CONVERTED: &str = "a conversion that is logged as one command cannot be followed: copy the collection again with `shardlift recopy --shard <its name> --ns <collection>`, then run the same `shardlift migrate` again";
 const EMPTIED: &str = "the emptying of a capped collection cannot be followed: copy it again with `shardlift recopy --shard <its name> --ns <collection>`, then run the same `shardlift migrate` again";
 const IMPORTED: &str = "the documents of an imported collection are not in the oplog: once it is there, copy that source shard again with `shardlift recopy --shard <its name>`, then run the same `shardlift migrate` again";
-const UNKNOWN: &str = "MongoDB 6.0 has no known command of that name: start over with `shardlift migrate --restart` once it no longer runs on the source, and report it";
+const UNKNOWN: &str = "MongoDB 6.0 has no known command of that name: once it no longer runs on the source, copy that shard again with `shardlift recopy --shard <its name>`, then run the same `shardlift migrate` again, and report it";
 
 fn fate_of(command: &str) -> Fate {
     ROWS.iter()

@@ -97,7 +97,7 @@ impl Place<'_> {
             let rest = [&left_out[..], &SWITCHED_OFF].concat();
             let is_ours = same_fields(&wanted.options, &there.options, &rest);
             return vec![match wanted.uuid.filter(|_| is_ours) {
-                Some(uuid) => self.definition(what, repaired_or(&by_hand(ns)), uuid),
+                Some(uuid) => self.definition(what, repaired_or(&self.by_hand(ns)), uuid),
                 None => self.whole(what, wanted, Some(there)),
             }];
         }
@@ -170,10 +170,13 @@ impl Place<'_> {
                 on_source,
             });
         }
+        let again = self.made_again(ns);
         let remedy = match there {
-            Some(there) if there.kind == wanted.kind => by_hand(ns),
-            _ => "somebody changed the target; start over with `shardlift migrate --restart`"
-                .to_owned(),
+            Some(there) if there.kind == wanted.kind => self.by_hand(ns),
+            Some(_) => {
+                format!("somebody changed the target: drop what has that name there, and {again}")
+            }
+            None => format!("somebody changed the target: {again}"),
         };
         Difference::new(what, remedy).of(wanted.uuid)
     }
@@ -206,6 +209,18 @@ impl Place<'_> {
         found.into_iter().map(difference).collect()
     }
 
+    fn by_hand(&self, ns: &Namespace) -> String {
+        let (public, again) = (ns.public(), self.made_again(ns));
+        format!("make {public} on the target match with `collMod`, or {again}")
+    }
+
+    fn made_again(&self, ns: &Namespace) -> String {
+        let (source, ns) = (&self.map.source[self.pair], ns.public());
+        format!(
+            "make it again with `shardlift recopy --shard {source} --ns {ns}`; if other shards have it, too, start over with `shardlift migrate --restart`"
+        )
+    }
+
     /// Indexes, or options that our own changes may have switched off.
     fn definition(&self, what: String, remedy: String, uuid: Uuid) -> Difference {
         let repair = Repair::Definition {
@@ -214,13 +229,6 @@ impl Place<'_> {
         };
         Difference::new(what, remedy).of(Some(uuid)).ours(repair)
     }
-}
-
-fn by_hand(ns: &Namespace) -> String {
-    format!(
-        "make {} on the target match with `collMod`, or start over with `shardlift migrate --restart`",
-        ns.public()
-    )
 }
 
 /// On the target and nowhere on the source.

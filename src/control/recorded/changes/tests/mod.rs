@@ -8,6 +8,8 @@ use crate::cluster::catalog::MapVersion;
 use crate::cluster::catalog::{Chunk, Database, Sharded};
 use crate::position::{Mark, Position};
 
+mod only;
+
 fn ns(coll: &str) -> Namespace {
     Namespace {
         db: "d".to_owned(),
@@ -52,6 +54,15 @@ fn recorded(byte: u8, coll: &str) -> CollectionState {
         target_uuid: Some(uuid(100 + byte)),
         ..planned
     }
+}
+
+/// What the target has of them.
+fn made_of(recorded: &[CollectionState]) -> Vec<Collection> {
+    let made = recorded.iter().filter(|c| !c.dead).map(|was| Collection {
+        uuid: was.target_uuid,
+        ..was.collection()
+    });
+    made.collect()
 }
 
 fn state(collections: Vec<CollectionState>) -> PairState {
@@ -153,11 +164,7 @@ fn what_cannot_be_made_up_for_is_named() {
 fn made_anew(was: &[CollectionState], now: Vec<Collection>) -> String {
     let others = state(vec![recorded(3, "s")]);
     let states = [state(was.to_vec()), others];
-    let made = was.iter().map(|was| {
-        let byte = was.uuid.bytes()[0];
-        collection(100 + byte, &was.ns.coll)
-    });
-    let target = catalog([made.collect(), vec![collection(103, "s")]].concat());
+    let target = catalog([made_of(was), vec![collection(103, "s")]].concat());
     let local = now.iter().filter_map(|c| c.uuid).collect();
     let now = catalog(now);
     let changes = changes(0, &states, &now, &local, &target, None);
@@ -227,108 +234,6 @@ fn what_was_made_otherwise_since_is_made_anew() {
             ..recorded(1, "a")
         };
         assert_eq!(made_anew(&[was], vec![is.clone()]), expect, "{is:?}");
-    }
-}
-
-/// What becomes of one name alone: kept, gone, made anew, created.
-fn only(name: &str, was: Vec<CollectionState>, now: Vec<Collection>) -> String {
-    let states = [state(was), state(Vec::new())];
-    let local = now.iter().filter_map(|c| c.uuid).collect();
-    let (now, target, name) = (catalog(now), catalog(Vec::new()), ns(name));
-    let taken = HashMap::new();
-    let only = Only {
-        ns: &name,
-        taken: &taken,
-    };
-    let changes = changes(0, &states, &now, &local, &target, Some(only));
-    assert!(changes.refused.is_empty(), "{:?}", changes.refused);
-    let names = |of: Vec<&Namespace>| {
-        let names: Vec<_> = of.into_iter().map(|ns| ns.coll.as_str()).collect();
-        names.join(",")
-    };
-    [
-        names(changes.kept.iter().map(|was| &was.ns).collect()),
-        names(changes.gone.iter().map(|(was, _)| &was.ns).collect()),
-        names(changes.anew.iter().map(|(_, is)| &is.ns).collect()),
-        names(changes.created.iter().map(|is| &is.ns).collect()),
-    ]
-    .join(" | ")
-}
-
-#[test]
-fn what_is_to_have_a_name_after_another_is_not_made_before_it() {
-    let taken = HashMap::from([(ns("a"), [1, 2].map(uuid).into())]);
-    let early = |now: Vec<Collection>| {
-        let states = [state(Vec::new()), state(Vec::new())];
-        let local = now.iter().filter_map(|c| c.uuid).collect();
-        let (now, target, name) = (catalog(now), catalog(Vec::new()), ns("a"));
-        let only = Only {
-            ns: &name,
-            taken: &taken,
-        };
-        changes(0, &states, &now, &local, &target, Some(only)).early
-    };
-    let (last, first) = (collection(2, "a"), collection(1, "b"));
-    assert_eq!(early(vec![last.clone(), first]), ["d.b was d.a before"]);
-    assert!(early(vec![last]).is_empty(), "the first is gone");
-}
-
-#[test]
-fn of_one_name_only_what_its_pair_cannot_follow_is_made_up_for() {
-    let others = || vec![recorded(2, "b"), recorded(3, "c")];
-    let with = |one: CollectionState| [others(), vec![one]].concat();
-    let a = || with(recorded(1, "a"));
-    let series = |coll: &str| format!("system.buckets.{coll}");
-    let given_up = || CollectionState {
-        dead: true,
-        planned_at: Position::from_raw(5),
-        ..recorded(1, "a")
-    };
-    let rows = [
-        ("a", a(), vec![collection(1, "a")], "a |  |  | "),
-        // Its rename is still to be met, and the creation of what has its name.
-        (
-            "a",
-            a(),
-            vec![collection(1, "z"), collection(8, "a")],
-            "a |  |  | ",
-        ),
-        ("z", a(), vec![collection(1, "z")], "a |  |  | "),
-        // Renamed, and sharded by now: that rename could not be followed.
-        (
-            "a",
-            a(),
-            vec![Collection {
-                sharded: spread(0, 1).sharded,
-                ..collection(1, "z")
-            }],
-            " |  | z | ",
-        ),
-        ("a", a(), vec![], " | a |  | "),
-        // Given up before, and renamed back.
-        (
-            "a",
-            with(given_up()),
-            vec![collection(1, "a")],
-            " |  |  | a",
-        ),
-        ("a", a(), vec![collection(8, "a")], " | a |  | a"),
-        (
-            "new",
-            a(),
-            vec![collection(8, "new"), collection(9, "other")],
-            " |  |  | new",
-        ),
-        (
-            "a",
-            with(recorded(1, &series("a"))),
-            vec![collection(1, &series("z"))],
-            " |  | system.buckets.z | ",
-        ),
-    ];
-    for (name, was, now, expect) in rows {
-        let now = [now, vec![collection(2, "b"), collection(3, "c")]].concat();
-        assert_eq!(only(name, was, now.clone()), expect, "{name}: {now:?}");
     }
 }
 

@@ -30,6 +30,8 @@ pub struct Run {
 #[derive(Debug)]
 struct State {
     id: String,
+    /// When the run began, ms since 1970: maybe in an earlier process.
+    began_ms: u64,
     phase: Phase,
     /// How it came to that phase, oldest first.
     phases: Vec<Change>,
@@ -55,6 +57,7 @@ impl Run {
     pub fn new() -> Arc<Self> {
         let state = State {
             id: bson::oid::ObjectId::new().to_hex(),
+            began_ms: now_ms(),
             phase: Phase::Validating,
             phases: vec![begun("the process has begun")],
             pairs: Vec::new(),
@@ -131,6 +134,7 @@ impl Run {
         state.pairs.clear();
         state.phase = Phase::Validating;
         state.phases = vec![begun("the way back begins")];
+        state.began_ms = now_ms();
         state.reverse = Reverse::Running;
         self.set_limits(&state);
         drop(state);
@@ -183,6 +187,9 @@ impl Run {
     /// Those of an earlier process come first.
     pub fn recall(&self, earlier: Vec<Change>) {
         let mut state = self.state.lock();
+        if let Some(first) = earlier.first() {
+            state.began_ms = state.began_ms.min(first.at_ms);
+        }
         let own = std::mem::replace(&mut state.phases, earlier);
         own.into_iter().for_each(|own| own.join(&mut state.phases));
     }
@@ -331,8 +338,14 @@ impl Run {
         all.into_iter().map(told).collect()
     }
 
-    pub fn elapsed_s(&self) -> f64 {
+    /// Of this process.
+    fn elapsed_s(&self) -> f64 {
         self.started.elapsed().as_secs_f64()
+    }
+
+    /// Of the run, over all its processes.
+    pub fn run_s(&self) -> f64 {
+        run_s(self.state.lock().began_ms)
     }
 
     pub fn snapshot(&self) -> Snapshot {
@@ -350,6 +363,7 @@ impl Run {
             phase,
             phases: state.phases.clone(),
             elapsed_s: self.elapsed_s(),
+            run_s: run_s(state.began_ms),
             can_cutover: phase == Phase::Ready,
             lag_ms,
             lag_ms_max,
@@ -382,8 +396,31 @@ fn begun(why: &str) -> Change {
     Change::new(Phase::Validating, now_ms(), why)
 }
 
+fn run_s(began_ms: u64) -> f64 {
+    now_ms().saturating_sub(began_ms) as f64 / 1_000.0
+}
+
 /// Wall clock, ms since 1970.
 pub fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| since.as_millis() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_is_as_old_as_its_first_process_and_its_way_back_as_it_is_itself() {
+        let run = Run::new();
+        assert!(run.run_s() < 60.0);
+        run.recall(Vec::new());
+        assert!(run.run_s() < 60.0, "nothing is recorded");
+        let hour_ago = Change::new(Phase::Validating, now_ms() - 3_600_000, "begun");
+        run.recall(vec![hour_ago]);
+        assert!(3_600.0 <= run.run_s() && 3_600.0 <= run.snapshot().run_s);
+        assert!(run.snapshot().elapsed_s < 60.0, "this process is young");
+        run.turn_round();
+        assert!(run.run_s() < 60.0);
+    }
 }

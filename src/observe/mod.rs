@@ -9,6 +9,7 @@ pub mod counters;
 pub mod display;
 pub mod figures;
 pub mod history;
+pub mod history_file;
 pub mod logging;
 pub mod metrics;
 pub mod mirror;

@@ -20,8 +20,10 @@ pub struct Snapshot {
     pub phase: Phase,
     /// How it came to that phase, oldest first; also in earlier processes.
     pub phases: Vec<Change>,
-    /// Seconds since the run began.
+    /// Seconds since this process began.
     pub elapsed_s: f64,
+    /// Seconds since the run began, over all its processes, as far as that is known.
+    pub run_s: f64,
     /// True when `cutover` would be accepted now.
     pub can_cutover: bool,
     /// Largest lag of any pair, ms.

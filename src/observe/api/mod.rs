@@ -10,8 +10,9 @@ mod routes;
 pub mod tls;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
@@ -24,6 +25,7 @@ use crate::observe::api::guard::Guard;
 use crate::observe::api::request::{Answer, Control, Request};
 use crate::observe::api::tls::TlsListener;
 use crate::observe::history::History;
+use crate::observe::history_file;
 use crate::observe::rates::Rates;
 use crate::observe::status::Snapshot;
 
@@ -31,6 +33,8 @@ use crate::observe::status::Snapshot;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time between two snapshots taken for rates.
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
+/// Time between two writes of the history to disk.
+const KEEP_INTERVAL: Duration = Duration::from_secs(30);
 /// A client that asked for the status within this time is waiting for the end.
 const LINGER: Duration = Duration::from_secs(3);
 
@@ -40,11 +44,12 @@ const FLUSH: Duration = Duration::from_millis(100);
 /// The whole page; it loads nothing else.
 pub const PAGE: &str = include_str!("page.html");
 
-/// Serves until the returned handle is dropped.
+/// Serves until the returned handle is dropped. `spool`: where each run has a folder, with
+/// its history.
 ///
 /// # Errors
 /// `Config` if the address is taken, or a certificate cannot be used.
-pub async fn serve(listen: &Listen, control: Control) -> Result<Server> {
+pub async fn serve(listen: &Listen, control: Control, spool: Option<PathBuf>) -> Result<Server> {
     let acceptor = match &listen.tls {
         Some((cert, key)) => Some(tls::acceptor(cert, key)?),
         None => None,
@@ -60,6 +65,7 @@ pub async fn serve(listen: &Listen, control: Control) -> Result<Server> {
     let address = listener.local_addr().map_err(cannot)?;
     let run = Arc::new(Run {
         control,
+        spool,
         rates: Mutex::default(),
         history: Mutex::default(),
         seen: Mutex::default(),
@@ -108,9 +114,15 @@ pub struct Server {
 }
 
 impl Server {
-    /// Lag and rates so far.
+    /// Lag and rates until now.
     pub fn history(&self) -> History {
+        self.run.note(&self.run.snapshot());
         self.run.history.lock().clone()
+    }
+
+    /// Writes them to disk, for the next process. Call it before this one ends.
+    pub fn keep_history(&self) {
+        self.run.keep(&self.history());
     }
 
     /// Gives a client that follows the status time to see the end, at most 3 s. Call it
@@ -145,6 +157,8 @@ impl Drop for Server {
 /// State that the handlers share.
 struct Run {
     control: Control,
+    /// None: nothing is kept on disk.
+    spool: Option<PathBuf>,
     /// Short lock, never across an await.
     rates: Mutex<Rates>,
     history: Mutex<History>,
@@ -165,6 +179,28 @@ impl Run {
         let mut snapshot = (self.control.snapshot)();
         self.rates.lock().fill(&mut snapshot);
         snapshot
+    }
+
+    /// Notes it in the history, which goes on with what an earlier process kept of the run.
+    fn note(&self, now: &Snapshot) {
+        let mut history = self.history.lock();
+        let is_new = !now.pairs.is_empty() && history.run_id() != now.run_id;
+        if let Some(spool) = self.spool.as_ref().filter(|_| is_new) {
+            *history = history_file::read(spool, &now.run_id);
+        }
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        let at_ms = since.map_or(0, |since| since.as_millis() as u64);
+        history.note(now, at_ms);
+    }
+
+    /// A failure costs only plots.
+    fn keep(&self, history: &History) {
+        let Some(spool) = &self.spool else {
+            return;
+        };
+        if let Err(e) = history_file::write(spool, history) {
+            tracing::debug!("the history could not be written: {e}");
+        }
     }
 
     /// A client takes this snapshot away.
@@ -200,9 +236,15 @@ impl Run {
 /// Keeps rates meaningful however rarely someone asks, and the history.
 async fn sample(run: Arc<Run>) {
     let mut tick = tokio::time::interval(SAMPLE_INTERVAL);
+    let mut kept = Instant::now();
     loop {
         tick.tick().await;
-        let now = run.snapshot();
-        run.history.lock().note(&now);
+        run.note(&run.snapshot());
+        if KEEP_INTERVAL <= kept.elapsed() {
+            kept = Instant::now();
+            let (run, history) = (run.clone(), run.history.lock().clone());
+            // A slow disk holds up nobody. The error is a panic, which the log has.
+            let _ = tokio::task::spawn_blocking(move || run.keep(&history)).await;
+        }
     }
 }

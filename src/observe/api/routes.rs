@@ -97,7 +97,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     told("/throttle", Some("Limits"), SENTENCE, "change how fast the run may go", || post(throttle)),
     asked("/api/v1/openapi.json", "application/json", "this API, described", || get(async || Json(openapi::document()))),
     asked("/api/v1/status", "Snapshot", "as /status", || get(status)),
-    asked("/api/v1/history", "History", "lag and rates over the time of this process", || get(history)),
+    asked("/api/v1/history", "History", "lag and rates over the time of the run, as far as this host knows", || get(history)),
     asked("/api/v1/log", "Log", "the newest lines of the log", || get(log)),
     asked("/api/v1/prepare", "Prepared", "as /prepare", || get(prepare)),
     told("/api/v1/cutover", Some("CutoverBody"), SENTENCE, "as /cutover", || post(cutover)),

@@ -1,76 +1,15 @@
-//! The API as an OpenAPI document (3.1), made from the list of endpoints, the tables of
-//! counters and knobs, and the schemas here.
-//!
-//! Every answer has exactly the fields of its schema: a test asks a real process for each.
+//! The schemas of the OpenAPI document: each body that is taken, each answer that is given.
 
 use serde_json::{Map, Value, json};
 
 use crate::config::knobs::{self, Bounds};
-use crate::observe::api::routes::{ENDPOINTS, Endpoint};
 use crate::observe::counters::PAIR_FIELDS;
 
-/// The document.
-pub fn document() -> Value {
-    let mut paths = Map::new();
-    for endpoint in ENDPOINTS {
-        let path = paths.entry(endpoint.path).or_insert_with(|| json!({}));
-        path[endpoint.method.to_lowercase()] = operation(endpoint);
-    }
-    json!({
-        "openapi": "3.1.0",
-        "info": {
-            "title": "shardlift, a running migration",
-            "version": env!("CARGO_PKG_VERSION"),
-            "license": {"name": "MIT"},
-        },
-        "paths": paths,
-        "components": {
-            "schemas": schemas(),
-            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
-        },
-        "security": [{}, {"token": []}],
-    })
-}
-
-fn operation(endpoint: &Endpoint) -> Value {
-    let refusal = |what: &str, schema: &str| json!({"description": what, "content": {"application/json": {"schema": of(schema)}}});
-    let own = match endpoint.answer {
-        "Outcome" => "Outcome",
-        _ => "Sentence",
-    };
-    let mut operation = json!({
-        "summary": endpoint.says,
-        "responses": {
-            "200": {"description": endpoint.says, "content": content(endpoint.answer)},
-            "401": refusal("the token is missing or another", "Sentence"),
-            "403": refusal("a page or host that is not ours", "Sentence"),
-            "409": refusal("refused now; the answer says why", own),
-        },
-    });
-    if let Some(body) = endpoint.body {
-        let is_required = schemas()[body].get("required").is_some();
-        operation["requestBody"] =
-            json!({"content": {"application/json": {"schema": of(body)}}, "required": is_required});
-        operation["responses"]["400"] = refusal("a body that cannot be read", "Sentence");
-    }
-    operation
-}
-
-fn content(answer: &str) -> Value {
-    if answer == "application/json" {
-        json!({answer: {"schema": {"type": "object"}}})
-    } else if answer.contains('/') {
-        json!({answer: {"schema": {"type": "string"}}})
-    } else {
-        json!({"application/json": {"schema": of(answer)}})
-    }
-}
-
-fn of(schema: &str) -> Value {
+pub(super) fn of(schema: &str) -> Value {
     json!({"$ref": format!("#/components/schemas/{schema}")})
 }
 
-fn schemas() -> Value {
+pub(super) fn schemas() -> Value {
     json!({
         "Snapshot": snapshot(),
         "Pair": pair(),
@@ -129,6 +68,10 @@ fn snapshot() -> Value {
         ("phase", phase),
         ("phases", list(changes)),
         ("elapsed_s", number("Since the process began.")),
+        (
+            "run_s",
+            number("Since the run began, over all its processes, as far as that is known."),
+        ),
         ("can_cutover", flag("A cutover would be accepted now.")),
         ("lag_ms", whole("Largest lag of any pair.")),
         ("lag_ms_max", whole("Largest lag so far.")),
@@ -214,7 +157,7 @@ fn history() -> Value {
         (
             "points",
             list(object([
-                ("at_s", number("Since the process began.")),
+                ("at_ms", whole("Since 1970.")),
                 ("lag_ms", values()),
                 ("documents_per_s", values()),
                 ("bytes_per_s", values()),

@@ -23,7 +23,7 @@ use crate::observe::reverse::Reverse;
 use crate::observe::{logging, metrics, mongosync};
 
 /// Longest body of a request, bytes.
-const BODY_BYTES_MAX: usize = 4_096;
+pub(super) const BODY_BYTES_MAX: usize = 4_096;
 /// Longest text about who paused a run, characters.
 const BY_MAX: usize = 200;
 
@@ -227,19 +227,24 @@ fn within_bounds(limits: Limits) -> Result<Limits, String> {
     Ok(limits)
 }
 
-async fn pause(State(run): State<Arc<Run>>, body: Bytes) -> Response {
-    sentence(ask_to_pause(&run, &body).await)
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct PauseBody {
+    by: String,
 }
 
-/// A body that is none of ours names nobody.
-async fn ask_to_pause(run: &Run, body: &[u8]) -> Answer {
-    #[derive(Deserialize)]
-    struct Asked {
-        by: String,
+async fn pause(State(run): State<Arc<Run>>, body: Bytes) -> Response {
+    match read(&body) {
+        Ok(body) => sentence(ask_to_pause(&run, body).await),
+        Err(why) => malformed(&why),
     }
-    let by = serde_json::from_slice::<Asked>(body).map(|asked| asked.by);
-    let by = by.unwrap_or_else(|_| "through the API".to_owned());
-    let by = by.chars().take(BY_MAX).collect();
+}
+
+async fn ask_to_pause(run: &Run, PauseBody { by }: PauseBody) -> Answer {
+    let by = match by.as_str() {
+        "" => "through the API".to_owned(),
+        by => by.chars().take(BY_MAX).collect(),
+    };
     run.ask(|reply| Request::Pause(by, reply)).await
 }
 
@@ -259,7 +264,10 @@ async fn start(State(run): State<Arc<Run>>) -> Response {
 }
 
 async fn mongosync_pause(State(run): State<Arc<Run>>, body: Bytes) -> Response {
-    as_mongosync(ask_to_pause(&run, &body).await, "PauseRefused")
+    match read(&body) {
+        Ok(body) => as_mongosync(ask_to_pause(&run, body).await, "PauseRefused"),
+        Err(why) => malformed_as_mongosync(why),
+    }
 }
 
 async fn mongosync_resume(State(run): State<Arc<Run>>) -> Response {
@@ -295,6 +303,11 @@ fn read<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, String> {
 
 fn malformed(why: &str) -> Response {
     let body = Json(json!({"success": false, "message": why}));
+    (StatusCode::BAD_REQUEST, body).into_response()
+}
+
+fn malformed_as_mongosync(why: String) -> Response {
+    let body = Json(mongosync::answer(&Err(why), "InvalidBody"));
     (StatusCode::BAD_REQUEST, body).into_response()
 }
 

@@ -363,3 +363,9 @@ async fn the_server_lingers_only_for_a_client_that_waits() {
     );
     assert_eq!(waiting.unwrap().phase, Phase::Done);
 }
+
+#[test]
+fn what_is_not_given_is_not_sent() {
+    let body = given([("a", Some(Value::from(5))), ("b", None)]);
+    assert_eq!(body, json!({"a": 5}));
+}

@@ -26,9 +26,9 @@ pub(super) fn schemas() -> Value {
             ("message", text("What happens now, or why it cannot.")),
         ]),
         "CutoverBody": optional([("block_writes", flag("The source refuses users' writes first."))]),
-        "PauseBody": optional([("by", text("By whom, and why."))]),
+        "PauseBody": optional([("by", text("By whom, and why: the first 200 characters are kept."))]),
         "RecopyBody": recopy_body(),
-        "Limits": optional([("copy_mb_s", bounded("copy_mb_s")), ("ops_s", bounded("ops_s"))]),
+        "Limits": optional(["copy_mb_s", "ops_s"].map(|name| (name, or_null(bounded(name))))),
         "Progress": object([("progress", progress()), ("success", flag("Always true."))]),
         "Outcome": {"oneOf": [
             object([("success", json!({"const": true}))]),

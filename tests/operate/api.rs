@@ -183,6 +183,11 @@ async fn beyond_this_host_the_api_asks_for_its_token_and_answers_as_its_document
     asker.ask_all_that_reads();
     let progress = asker.ask("GET", "/api/v1/progress", "", 200)["progress"].clone();
     assert_eq!(progress["canCommit"], true, "{progress}");
+    // Servers write to their oplog now and then.
+    let left = |progress: &Value| progress["progress"]["estimatedSecondsToCEACatchup"].clone();
+    while left(&asker.ask("GET", "/api/v1/progress", "", 200)) != 0 {
+        assert!(engine.is_running());
+    }
     assert_eq!(progress["indexBuilding"]["indexesBuilt"], 1, "{progress}");
 
     asker.ask("POST", "/throttle", r#"{"copy_mb_s": 5}"#, 200);
@@ -209,6 +214,24 @@ async fn beyond_this_host_the_api_asks_for_its_token_and_answers_as_its_document
     asker.ask("POST", "/throttle", none, 200);
     for path in ["/extend", "/api/v1/extend", "/api/v1/start"] {
         asker.ask("POST", path, "", 200);
+    }
+    let asked = [
+        (
+            r#"{"source": "cluster0", "destination": "cluster1", "reversible": false}"#,
+            200,
+        ),
+        (r#"{"reversible": true}"#, 409),
+        (r#"{"enableUserWriteBlocking": true}"#, 409),
+        (
+            r#"{"enableUserWriteBlocking": "sourceAndDestination"}"#,
+            409,
+        ),
+        (r#"{"source": "cluster1"}"#, 409),
+        (r#"{"includeNamespaces": []}"#, 400),
+        (r#"{"source": "elsewhere"}"#, 400),
+    ];
+    for (body, expect) in asked {
+        asker.ask("POST", "/api/v1/start", body, expect);
     }
     for path in ["/resume", "/api/v1/resume", "/api/v1/reverse"] {
         asker.ask("POST", path, "", 409);

@@ -3,6 +3,7 @@
 //!
 //! Decides nothing: control answers every request.
 
+mod as_mongosync;
 mod guard;
 pub mod openapi;
 pub mod request;
@@ -12,6 +13,7 @@ pub mod tls;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
@@ -69,6 +71,7 @@ pub async fn serve(listen: &Listen, control: Control, spool: Option<PathBuf>) ->
         rates: Mutex::default(),
         history: Mutex::default(),
         seen: Mutex::default(),
+        reversed: AtomicBool::new(false),
         end: Notify::new(),
     });
     let (stop, stopped) = oneshot::channel::<()>();
@@ -163,6 +166,8 @@ struct Run {
     rates: Mutex<Rates>,
     history: Mutex<History>,
     seen: Mutex<Seen>,
+    /// A script has asked for the way back.
+    reversed: AtomicBool,
     /// Notified when a client was given a final status.
     end: Notify,
 }

@@ -17,10 +17,8 @@ use tokio::sync::oneshot;
 use crate::config::knobs::{self, Bounds};
 use crate::observe::api::guard::{self, Guard};
 use crate::observe::api::request::{Answer, Limits, Request};
-use crate::observe::api::{PAGE, Run, openapi};
-use crate::observe::phase::Phase;
-use crate::observe::reverse::Reverse;
-use crate::observe::{logging, metrics, mongosync};
+use crate::observe::api::{PAGE, Run, as_mongosync, openapi};
+use crate::observe::{logging, metrics};
 
 /// Longest body of a request, bytes.
 pub(super) const BODY_BYTES_MAX: usize = 4_096;
@@ -105,12 +103,12 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     told("/api/v1/extend", None, SENTENCE, "as /extend", || asking(Request::Extend)),
     told("/api/v1/recopy", Some("RecopyBody"), SENTENCE, "as /recopy", || post(recopy)),
     told("/api/v1/throttle", Some("Limits"), SENTENCE, "as /throttle", || post(throttle)),
-    asked("/api/v1/progress", "Progress", "state in the format of mongosync", || get(progress)),
-    told("/api/v1/start", None, OUTCOME, "likewise: the command has started the run", || post(start)),
-    told("/api/v1/pause", Some("PauseBody"), OUTCOME, "likewise", || post(mongosync_pause)),
-    told("/api/v1/resume", None, OUTCOME, "likewise", || post(mongosync_resume)),
-    told("/api/v1/commit", None, OUTCOME, "likewise: the cutover", || post(commit)),
-    told("/api/v1/reverse", None, OUTCOME, "likewise: whether the target is, or will be, followed back (`--reverse`)", || post(reverse)),
+    asked("/api/v1/progress", "Progress", "state in the format of mongosync", || get(as_mongosync::progress)),
+    told("/api/v1/start", Some("StartBody"), OUTCOME, "likewise: the command has started the run", || post(as_mongosync::start)),
+    told("/api/v1/pause", Some("PauseBody"), OUTCOME, "likewise", || post(as_mongosync::pause)),
+    told("/api/v1/resume", None, OUTCOME, "likewise", || post(as_mongosync::resume)),
+    told("/api/v1/commit", None, OUTCOME, "likewise: the cutover", || post(as_mongosync::commit)),
+    told("/api/v1/reverse", None, OUTCOME, "likewise: tells of the way back from then on; the target is followed back by `--reverse`", || post(as_mongosync::reverse)),
 ];
 
 pub(super) fn router(run: Arc<Run>, guard: Guard) -> Router {
@@ -229,7 +227,7 @@ fn within_bounds(limits: Limits) -> Result<Limits, String> {
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct PauseBody {
+pub(super) struct PauseBody {
     by: String,
 }
 
@@ -240,7 +238,7 @@ async fn pause(State(run): State<Arc<Run>>, body: Bytes) -> Response {
     }
 }
 
-async fn ask_to_pause(run: &Run, PauseBody { by }: PauseBody) -> Answer {
+pub(super) async fn ask_to_pause(run: &Run, PauseBody { by }: PauseBody) -> Answer {
     let by = match by.as_str() {
         "" => "through the API".to_owned(),
         by => by.chars().take(BY_MAX).collect(),
@@ -248,53 +246,8 @@ async fn ask_to_pause(run: &Run, PauseBody { by }: PauseBody) -> Answer {
     run.ask(|reply| Request::Pause(by, reply)).await
 }
 
-async fn progress(State(run): State<Arc<Run>>) -> Response {
-    Json(mongosync::progress(&run.shown())).into_response()
-}
-
-/// The run was started with the process: there is nothing to do, or it is too late.
-async fn start(State(run): State<Arc<Run>>) -> Response {
-    let phase = run.snapshot().phase;
-    let answer = if phase.is_final() && phase != Phase::Done {
-        Err(format!("the run is {phase}: run `shardlift migrate` again"))
-    } else {
-        Ok(String::new())
-    };
-    as_mongosync(answer, "StartRefused")
-}
-
-async fn mongosync_pause(State(run): State<Arc<Run>>, body: Bytes) -> Response {
-    match read(&body) {
-        Ok(body) => as_mongosync(ask_to_pause(&run, body).await, "PauseRefused"),
-        Err(why) => malformed_as_mongosync(why),
-    }
-}
-
-async fn mongosync_resume(State(run): State<Arc<Run>>) -> Response {
-    as_mongosync(run.ask(Request::Resume).await, "ResumeRefused")
-}
-
-async fn commit(State(run): State<Arc<Run>>) -> Response {
-    let request = |reply| Request::Cutover {
-        block_writes: false,
-        reply,
-    };
-    as_mongosync(run.ask(request).await, "CommitRefused")
-}
-
-/// The way back begins with the cutover: there is nothing to do, or it is too late.
-async fn reverse(State(run): State<Arc<Run>>) -> Response {
-    let now = run.snapshot();
-    let answer = match (now.reverse, now.phase) {
-        (Reverse::Running, _) | (Reverse::Wanted, Phase::Done) => Ok(String::new()),
-        (Reverse::Wanted, phase) => Err(format!("the run is {phase}: cut over first")),
-        (Reverse::No, _) => Err("the run was begun without --reverse".to_owned()),
-    };
-    as_mongosync(answer, "ReverseRefused")
-}
-
 /// An empty body stands for the defaults.
-fn read<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, String> {
+pub(super) fn read<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, String> {
     if body.is_empty() {
         return Ok(T::default());
     }
@@ -306,17 +259,7 @@ fn malformed(why: &str) -> Response {
     (StatusCode::BAD_REQUEST, body).into_response()
 }
 
-fn malformed_as_mongosync(why: String) -> Response {
-    let body = Json(mongosync::answer(&Err(why), "InvalidBody"));
-    (StatusCode::BAD_REQUEST, body).into_response()
-}
-
-fn as_mongosync(answer: Answer, refusal: &str) -> Response {
-    let body = Json(mongosync::answer(&answer, refusal));
-    (outcome(&answer), body).into_response()
-}
-
-fn outcome(answer: &Answer) -> StatusCode {
+pub(super) fn outcome(answer: &Answer) -> StatusCode {
     if answer.is_ok() {
         StatusCode::OK
     } else {

@@ -28,6 +28,7 @@ pub(super) fn schemas() -> Value {
         "CutoverBody": optional([("block_writes", flag("The source refuses users' writes first."))]),
         "PauseBody": optional([("by", text("By whom, and why: the first 200 characters are kept."))]),
         "RecopyBody": recopy_body(),
+        "StartBody": start_body(),
         "Limits": optional(["copy_mb_s", "ops_s"].map(|name| (name, or_null(bounded(name))))),
         "Progress": object([("progress", progress()), ("success", flag("Always true."))]),
         "Outcome": {"oneOf": [
@@ -126,6 +127,22 @@ fn recopy_body() -> Value {
     ]);
     body["required"] = json!(["shard"]);
     body
+}
+
+fn start_body() -> Value {
+    let words = json!({"enum": ["none", "sourceAndDestination", "destinationOnly"]});
+    optional([
+        ("source", or_null(json!({"enum": ["cluster0", "cluster1"]}))),
+        (
+            "destination",
+            or_null(json!({"enum": ["cluster0", "cluster1"]})),
+        ),
+        ("reversible", flag("Refused if the run lacks it.")),
+        (
+            "enableUserWriteBlocking",
+            json!({"oneOf": [flag("Refused if true."), words]}),
+        ),
+    ])
 }
 
 fn pair() -> Value {
@@ -234,9 +251,12 @@ fn progress() -> Value {
         ("canCommit", flag("A cutover would be accepted now.")),
         (
             "canWrite",
-            flag("The target takes the applications' writes."),
+            flag("The destination takes the applications' writes."),
         ),
-        ("info", maybe(text("What goes on."))),
+        (
+            "info",
+            text("What goes on; where mongosync has no word, one of ours."),
+        ),
         ("lagTimeSeconds", whole("s")),
         ("lag", lag),
         (
@@ -260,7 +280,9 @@ fn progress() -> Value {
         ("totalEventsApplied", whole("Ops.")),
         (
             "estimatedSecondsToCEACatchup",
-            maybe(whole("Null while copying.")),
+            maybe(whole(
+                "0: caught up. Null while copying, and while lag does not fall.",
+            )),
         ),
         (
             "estimatedOplogTimeRemaining",

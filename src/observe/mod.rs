@@ -4,6 +4,7 @@
 
 pub mod api;
 pub mod client;
+pub mod collections;
 pub mod columns;
 pub mod counters;
 pub mod display;

@@ -8,6 +8,7 @@ mod guard;
 pub mod openapi;
 pub mod request;
 mod routes;
+mod seen;
 pub mod tls;
 
 use std::net::SocketAddr;
@@ -25,6 +26,7 @@ use crate::config::listen::Listen;
 use crate::error::{Error, Kind, Result};
 use crate::observe::api::guard::Guard;
 use crate::observe::api::request::{Answer, Control, Request};
+use crate::observe::api::seen::{LINGER, Seen};
 use crate::observe::api::tls::TlsListener;
 use crate::observe::history::History;
 use crate::observe::history_file;
@@ -37,8 +39,6 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
 /// Time between two writes of the history to disk.
 const KEEP_INTERVAL: Duration = Duration::from_secs(30);
-/// A client that asked for the status within this time is waiting for the end.
-const LINGER: Duration = Duration::from_secs(3);
 
 /// Longest time that an answer takes from its handler to the socket.
 const FLUSH: Duration = Duration::from_millis(100);
@@ -73,6 +73,7 @@ pub async fn serve(listen: &Listen, control: Control, spool: Option<PathBuf>) ->
         seen: Mutex::default(),
         reversed: AtomicBool::new(false),
         end: Notify::new(),
+        end_scraped: Notify::new(),
     });
     let (stop, stopped) = oneshot::channel::<()>();
     let stopped = async {
@@ -128,23 +129,33 @@ impl Server {
         self.run.keep(&self.history());
     }
 
-    /// Gives a client that follows the status time to see the end, at most 3 s. Call it
-    /// when the snapshot is final, before the process ends.
+    /// Gives those that follow the run time to see the end: a client of the status at most
+    /// 3 s, Prometheus until its next scrape. Call it when the snapshot is final, before the
+    /// process ends.
     pub async fn linger(&self) {
-        let waits = self
-            .run
-            .seen
-            .lock()
-            .asked
-            .is_some_and(|at| at.elapsed() < LINGER);
+        let run = &self.run;
+        let is_followed = run.seen.lock().is_followed();
         let shown = async {
             // One of before the way back may be left.
-            while !self.run.seen.lock().end {
-                self.run.end.notified().await;
+            while !run.seen.lock().end {
+                run.end.notified().await;
             }
         };
-        if waits {
+        if is_followed {
             let _ = tokio::time::timeout(LINGER, shown).await;
+        }
+        let wait = run.seen.lock().next_scrape();
+        let scraped = async {
+            while !run.seen.lock().end_scraped {
+                run.end_scraped.notified().await;
+            }
+        };
+        if !wait.is_zero() {
+            tracing::info!(
+                "the process stays up to {} s longer, so that the next scrape of its metrics tells the end",
+                wait.as_secs()
+            );
+            let _ = tokio::time::timeout(wait, scraped).await;
         }
         // The answer that was just given is still on its way out.
         tokio::time::sleep(FLUSH).await;
@@ -170,13 +181,8 @@ struct Run {
     reversed: AtomicBool,
     /// Notified when a client was given a final status.
     end: Notify,
-}
-
-/// The states that clients have seen.
-#[derive(Default)]
-struct Seen {
-    asked: Option<Instant>,
-    end: bool,
+    /// The same of its metrics.
+    end_scraped: Notify,
 }
 
 impl Run {
@@ -211,11 +217,21 @@ impl Run {
     /// A client takes this snapshot away.
     fn shown(&self) -> Snapshot {
         let snapshot = self.snapshot();
-        let mut seen = self.seen.lock();
-        seen.asked = Some(Instant::now());
-        seen.end = snapshot.is_final();
-        if seen.end {
+        let is_final = snapshot.is_final();
+        self.seen.lock().shown(is_final);
+        if is_final {
             self.end.notify_one();
+        }
+        snapshot
+    }
+
+    /// Prometheus takes this snapshot away.
+    fn scraped(&self) -> Snapshot {
+        let snapshot = self.snapshot();
+        let is_final = snapshot.is_final();
+        self.seen.lock().scraped(is_final);
+        if is_final {
+            self.end_scraped.notify_one();
         }
         snapshot
     }

@@ -1,12 +1,15 @@
 //! The state of one run that operators see: phase, warnings, outcome. Every
 //! snapshot is made here.
 
+mod age;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 
+use crate::control::run::age::Age;
 use crate::observe::counters::{PairMetrics, PairSnapshot};
 use crate::observe::obstacles::Obstacles;
 use crate::observe::phase::{Change, Phase};
@@ -19,7 +22,6 @@ use crate::pair::throttle::Throttle;
 /// One run. Cheap to share; every lock is short.
 #[derive(Debug)]
 pub struct Run {
-    started: Instant,
     /// Obstacles that do not belong to a single pair.
     pub obstacles: Obstacles,
     /// How fast the pairs may go.
@@ -30,8 +32,7 @@ pub struct Run {
 #[derive(Debug)]
 struct State {
     id: String,
-    /// When the run began, ms since 1970: maybe in an earlier process.
-    began_ms: u64,
+    age: Age,
     phase: Phase,
     /// How it came to that phase, oldest first.
     phases: Vec<Change>,
@@ -57,7 +58,7 @@ impl Run {
     pub fn new() -> Arc<Self> {
         let state = State {
             id: bson::oid::ObjectId::new().to_hex(),
-            began_ms: now_ms(),
+            age: Age::new(now_ms()),
             phase: Phase::Validating,
             phases: vec![begun("the process has begun")],
             pairs: Vec::new(),
@@ -76,7 +77,6 @@ impl Run {
             reverse: Reverse::No,
         };
         Arc::new(Run {
-            started: Instant::now(),
             obstacles: Obstacles::default(),
             throttle: Arc::default(),
             state: Mutex::new(state),
@@ -134,7 +134,7 @@ impl Run {
         state.pairs.clear();
         state.phase = Phase::Validating;
         state.phases = vec![begun("the way back begins")];
-        state.began_ms = now_ms();
+        state.age.begin_anew(now_ms());
         state.reverse = Reverse::Running;
         self.set_limits(&state);
         drop(state);
@@ -187,9 +187,7 @@ impl Run {
     /// Those of an earlier process come first.
     pub fn recall(&self, earlier: Vec<Change>) {
         let mut state = self.state.lock();
-        if let Some(first) = earlier.first() {
-            state.began_ms = state.began_ms.min(first.at_ms);
-        }
+        state.age.recall(&earlier);
         let own = std::mem::replace(&mut state.phases, earlier);
         own.into_iter().for_each(|own| own.join(&mut state.phases));
     }
@@ -338,14 +336,9 @@ impl Run {
         all.into_iter().map(told).collect()
     }
 
-    /// Of this process.
-    fn elapsed_s(&self) -> f64 {
-        self.started.elapsed().as_secs_f64()
-    }
-
     /// Of the run, over all its processes.
     pub fn run_s(&self) -> f64 {
-        run_s(self.state.lock().began_ms)
+        self.state.lock().age.run_s(now_ms())
     }
 
     pub fn snapshot(&self) -> Snapshot {
@@ -362,8 +355,8 @@ impl Run {
             run_id: state.id.clone(),
             phase,
             phases: state.phases.clone(),
-            elapsed_s: self.elapsed_s(),
-            run_s: run_s(state.began_ms),
+            elapsed_s: state.age.process_s(),
+            run_s: state.age.run_s(now_ms()),
             can_cutover: phase == Phase::Ready,
             lag_ms,
             lag_ms_max,
@@ -396,31 +389,8 @@ fn begun(why: &str) -> Change {
     Change::new(Phase::Validating, now_ms(), why)
 }
 
-fn run_s(began_ms: u64) -> f64 {
-    now_ms().saturating_sub(began_ms) as f64 / 1_000.0
-}
-
 /// Wall clock, ms since 1970.
 pub fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| since.as_millis() as u64)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_run_is_as_old_as_its_first_process_and_its_way_back_as_it_is_itself() {
-        let run = Run::new();
-        assert!(run.run_s() < 60.0);
-        run.recall(Vec::new());
-        assert!(run.run_s() < 60.0, "nothing is recorded");
-        let hour_ago = Change::new(Phase::Validating, now_ms() - 3_600_000, "begun");
-        run.recall(vec![hour_ago]);
-        assert!(3_600.0 <= run.run_s() && 3_600.0 <= run.snapshot().run_s);
-        assert!(run.snapshot().elapsed_s < 60.0, "this process is young");
-        run.turn_round();
-        assert!(run.run_s() < 60.0);
-    }
 }

@@ -118,7 +118,7 @@ impl Snapshot {
     /// One line for logs: phase, copy, ops, lag.
     pub fn line(&self) -> String {
         let sum = self.sum();
-        let (way, elapsed) = (self.reverse.in_front(), figures::seconds(self.elapsed_s));
+        let (way, elapsed) = (self.reverse.in_front(), figures::seconds(self.run_s));
         let mut line = format!("{way}{} {elapsed}", self.phase);
         if !self.pairs.is_empty() {
             line += &format!(" | {}", sum.line());
@@ -162,7 +162,7 @@ impl Snapshot {
             self.run_id,
             self.reverse.in_front(),
             self.phase,
-            figures::seconds(self.elapsed_s),
+            figures::seconds(self.run_s),
             figures::millis(self.lag_ms),
             figures::millis(self.lag_ms_max),
             match (self.cutover_ms, self.can_cutover) {
@@ -268,6 +268,7 @@ pub(crate) mod tests {
             run_id: "r1".into(),
             phase: Phase::Copying,
             elapsed_s: 21.0,
+            run_s: 21.0,
             lag_ms: 420,
             lag_ms_max: 1_200,
             pairs: vec![a, b],

@@ -8,6 +8,7 @@ mod prepare;
 mod recopy;
 mod reverse;
 mod schema;
+mod terminal;
 mod throttle;
 mod walk;
 

@@ -180,6 +180,47 @@ async fn the_report_tells_what_was_done_however_it_ended() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn plots_and_the_report_cover_the_whole_run_over_a_restart() {
+    let (source, target) = sets().await;
+    fixture::insert(&source.client().await.unwrap(), "shop", "orders").await;
+    let dir = tempfile::tempdir().unwrap();
+    let (spool, file) = (dir.path().join("spool"), dir.path().join("r.json"));
+    let flags = [
+        "--spool-dir",
+        spool.to_str().unwrap(),
+        "--report",
+        file.to_str().unwrap(),
+    ];
+    let mut engine = Engine::start(&source.uri(), &target.uri(), &flags).await;
+    engine.until_ready().await;
+    engine.signal("TERM");
+    assert_eq!(engine.end().await.code, 130);
+
+    let second_ms = now_ms();
+    let mut engine = Engine::start(&source.uri(), &target.uri(), &flags).await;
+    engine.until_ready().await;
+    engine.cut_over().await;
+    let report = report_in(&file);
+    let points = report["history"]["points"].as_array().unwrap();
+    let moments: Vec<u64> = points
+        .iter()
+        .map(|point| point["at_ms"].as_u64().unwrap())
+        .collect();
+    let (first, last) = (moments[0], moments[moments.len() - 1]);
+    assert!(
+        first < second_ms && second_ms <= last,
+        "{second_ms}: {moments:?}"
+    );
+    let status = &report["status"];
+    let began_ms = status["phases"][0]["at_ms"].as_u64().unwrap();
+    let of_first_s = (second_ms - began_ms) as f64 / 1_000.0;
+    for of_run in [&status["run_s"], &report["summary"]["elapsed_s"]] {
+        assert!(of_first_s <= of_run.as_f64().unwrap(), "{of_run}: {status}");
+    }
+    assert!(status["elapsed_s"].as_f64().unwrap() < status["run_s"].as_f64().unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_status_is_watched_from_another_terminal_until_the_run_ends() {
     let (source, target) = sets().await;
     fixture::insert(&source.client().await.unwrap(), "shop", "orders").await;

@@ -84,7 +84,8 @@ pub async fn migrate(config: Config) -> Result<Summary> {
     let (requests, mut received) = mpsc::channel(REQUESTS_QUEUE);
     let reached: Reached = Arc::default();
     let control = offered(&config, &run, &reached, requests);
-    let api = api::serve(&Listen::of(&config)?, control.clone()).await?;
+    let spool = config.spool_path().ok();
+    let api = api::serve(&Listen::of(&config)?, control.clone(), spool).await?;
     tracing::info!("API on {}", api.url);
     let status_port = match config.http_status_port {
         0 => None,
@@ -101,6 +102,7 @@ pub async fn migrate(config: Config) -> Result<Summary> {
     if let Err(e) = &outcome {
         run.fail(Phase::after(e.kind), e.to_string());
     }
+    api.keep_history();
     tell(outcome.as_ref().ok());
     api.linger().await;
     if let (Some(_), Err(e)) = (&status_port, &outcome) {

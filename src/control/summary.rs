@@ -28,6 +28,7 @@ pub struct Summary {
     pub lag_ms_max: u64,
     /// From the request (or the automatic start) to done.
     pub cutover_ms: u64,
+    /// Since the run began, over all its processes.
     pub elapsed_s: f64,
     /// Compared at cutover; None if that was switched off.
     pub verified: Option<verify::Report>,
@@ -57,7 +58,7 @@ impl Summary {
             indexes_built: run.sum(|m| m.indexes_built.load(Relaxed)),
             lag_ms_max: run.max(|m| m.lag_ms_max.load(Relaxed)),
             cutover_ms,
-            elapsed_s: run.elapsed_s(),
+            elapsed_s: run.run_s(),
             verified,
             late_writes,
             warnings: run.warnings(),

@@ -1,7 +1,7 @@
 //! The cutover window: it begins when the run is ready for the first time. When it has
 //! passed, following stops, and the run can be taken up again. An operator may extend it.
 //!
-//! Recorded in the run's state, so that a restart keeps it. `step` decides.
+//! Recorded in the run's state, so that a restart keeps it. `step` and `extended` decide.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -36,6 +36,22 @@ fn step(phase: Phase, ends_ms: Option<u64>, now_ms: u64, length_ms: u64) -> Step
         (Phase::CuttingOver | Phase::Done, _) | (_, None) => Step::Wait,
         (_, Some(ends_ms)) if ends_ms <= now_ms => Step::Passed,
         _ => Step::Wait,
+    }
+}
+
+/// The end after an extension, and how long that is from now, h; or why there is none.
+fn extended(
+    ends_ms: Option<u64>,
+    now_ms: u64,
+    length_ms: u64,
+) -> std::result::Result<(u64, u64), &'static str> {
+    match ends_ms {
+        Some(ends_ms) => {
+            let ends_ms = ends_ms + EXTENSION_MS;
+            Ok((ends_ms, ends_ms.saturating_sub(now_ms) / HOUR_MS))
+        }
+        None if length_ms == 0 => Err("the way back has no cutover window"),
+        None => Err("the cutover window has not begun: it does when the run is ready"),
     }
 }
 
@@ -126,14 +142,9 @@ impl Window {
                 continue;
             }
             let ends_ms = *self.ends_ms.lock();
-            let answer = match ends_ms {
-                None if self.length_ms == 0 => Err("the way back has no cutover window".to_owned()),
-                None => Err(
-                    "the cutover window has not begun: it does when the run is ready".to_owned(),
-                ),
-                Some(ends_ms) => {
-                    let ends_ms = ends_ms + EXTENSION_MS;
-                    let left_h = ends_ms.saturating_sub(run::now_ms()) / HOUR_MS;
+            let answer = match extended(ends_ms, run::now_ms(), self.length_ms) {
+                Err(why) => Err(why.to_owned()),
+                Ok((ends_ms, left_h)) => {
                     let set = self.set(ends_ms, run, store).await;
                     set.map(|()| {
                         format!("the cutover window is extended by 24 h: {left_h} h are left")
@@ -181,6 +192,29 @@ mod tests {
                 expect,
                 "{phase} {ends:?} {now}"
             );
+        }
+    }
+
+    #[test]
+    fn an_extension_adds_a_day_to_what_is_left() {
+        const H: u64 = HOUR_MS;
+        // its end, the clock, its length, the new end and the hours left
+        let rows = [
+            (Some(120 * H), 0, 120 * H, Ok((144 * H, 144))),
+            (Some(120 * H), 119 * H + 1, 120 * H, Ok((144 * H, 24))),
+            (Some(144 * H), 0, 120 * H, Ok((168 * H, 168))),
+            // It has passed, and nobody has seen that yet.
+            (Some(10 * H), 12 * H, 2 * H, Ok((34 * H, 22))),
+            (Some(10 * H), 50 * H, 2 * H, Ok((34 * H, 0))),
+            (None, 5, 120 * H, Err("not begun")),
+            (None, 5, 0, Err("no cutover window")),
+        ];
+        for (ends, now, length, expect) in rows {
+            match (extended(ends, now, length), expect) {
+                (Ok(found), Ok(expect)) => assert_eq!(found, expect, "{ends:?} {now}"),
+                (Err(why), Err(part)) => assert!(why.contains(part), "{why}"),
+                (found, _) => panic!("{ends:?} {now}: {found:?}"),
+            }
         }
     }
 

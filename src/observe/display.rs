@@ -169,7 +169,7 @@ fn bar(pair: &PairSnapshot) -> String {
 /// The text about the whole run: short enough for 80 columns, most important first.
 fn head_text(now: &Snapshot) -> String {
     let sum = now.sum();
-    let (way, elapsed) = (now.reverse.in_front(), figures::seconds(now.elapsed_s));
+    let (way, elapsed) = (now.reverse.in_front(), figures::seconds(now.run_s));
     let mut text = format!("{way}{} | {elapsed} since the start", now.phase);
     text += &format!(
         " | lag {} (largest {})",

@@ -7,17 +7,18 @@
 //! `_total`.
 
 use crate::observe::counters::{Metric, PAIR_METRICS, Type, counter, gauge, one_or_zero, seconds};
+use crate::observe::phase::Phase;
 use crate::observe::status::Snapshot;
 
 /// Metrics of the run.
 #[rustfmt::skip]
 pub const RUN_METRICS: &[Metric<Snapshot>] = &[
-    gauge("shardlift_elapsed_seconds", "Time since the run began.", |s| s.elapsed_s),
+    gauge("shardlift_elapsed_seconds", "Time since this process began.", |s| s.elapsed_s),
     gauge("shardlift_lag_seconds", "Largest lag of any pair.", |s| seconds(s.lag_ms)),
     gauge("shardlift_lag_max_seconds", "Largest lag of any pair so far.", |s| seconds(s.lag_ms_max)),
     gauge("shardlift_can_cutover", "1 when a cutover would be accepted now.", |s| one_or_zero(s.can_cutover)),
     gauge("shardlift_obstacles", "Number of obstacles to a cutover now.", |s| s.obstacles.len() as f64),
-    gauge("shardlift_failed", "1 when the run stopped with an error.", |s| one_or_zero(s.error.is_some())),
+    gauge("shardlift_failed", "1 when the run ended by an error, or parked; not when somebody stopped or cancelled it.", |s| one_or_zero(matches!(s.phase, Phase::Failed | Phase::Parked))),
     gauge("shardlift_warnings", "Warnings an operator should read.", |s| s.warnings.len() as f64),
     counter("shardlift_cutovers_given_up_total", "Cutovers that were called off.", |s| s.cutovers_given_up as f64),
     counter("shardlift_recoveries_total", "Times the run went back to its last checkpoint.", |s| s.recoveries as f64),
@@ -76,6 +77,7 @@ fn escape(value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observe::phase::tests::ALL;
     use crate::observe::status::tests::copying;
     use crate::observe::throttled::Throttled;
 
@@ -111,7 +113,7 @@ mod tests {
             lag_ms_max: 3_000,
             can_cutover: true,
             obstacles: vec!["an obstacle".to_owned(); 4],
-            error: Some("an error".to_owned()),
+            phase: Phase::Failed,
             warnings: vec!["a warning".to_owned(); 5],
             cutovers_given_up: 6,
             recoveries: 7,
@@ -150,6 +152,43 @@ mod tests {
             ("shardlift_paused", 1.0),
         ];
         assert_eq!(metrics, expect);
+    }
+
+    #[test]
+    fn what_somebody_wanted_is_no_failure() {
+        let failed = RUN_METRICS
+            .iter()
+            .find(|metric| metric.name == "shardlift_failed");
+        let failed = failed.unwrap().read;
+        for (phase, _) in ALL {
+            let error = Some("an error".to_owned());
+            let now = Snapshot {
+                phase,
+                error,
+                ..copying()
+            };
+            let expect = matches!(phase, Phase::Failed | Phase::Parked);
+            assert_eq!(failed(&now), one_or_zero(expect), "{phase}");
+        }
+    }
+
+    /// Values of a label in a rule: `phase=~"a|b"`.
+    #[test]
+    fn phases_in_the_alerts_are_phases() {
+        let rules = include_str!("../../packaging/alerts.yml");
+        let named: Vec<&str> = rules
+            .split("phase=~\"")
+            .skip(1)
+            .flat_map(|rest| rest.split('"').next().unwrap().split('|'))
+            .collect();
+        assert!(!named.is_empty());
+        for name in named {
+            assert!(ALL.iter().any(|(_, text)| *text == name), "{name}");
+        }
+        let last = ALL.iter().filter(|(phase, _)| phase.is_final());
+        let all: Vec<&str> = last.map(|(_, text)| *text).collect();
+        let ends = format!("phase=~\"{}\"", all.join("|"));
+        assert!(rules.contains(&ends), "each end is known: {ends}");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::error::{Error, Kind, Result};
+use crate::observe::collections::{CollectionCopied, OTHERS, bounded};
 use crate::observe::phase::Phase;
 use crate::observe::status::Snapshot;
 
@@ -43,7 +44,8 @@ pub async fn serve(
     }))
 }
 
-/// A replica set is one pair: its collections together stand under `*`.
+/// The largest collections by name, all others together under `*`; so are all before they are
+/// known.
 pub fn status(snapshot: &Snapshot) -> Value {
     let sum = snapshot.sum();
     let is_copied = !snapshot.pairs.is_empty() && sum.is_copied();
@@ -53,21 +55,35 @@ pub fn status(snapshot: &Snapshot) -> Value {
         _ if snapshot.pairs.is_empty() => "initializing",
         _ => "initial sync",
     };
-    let mut answer = json!({
-        "stage": stage,
-        "phase": snapshot.phase,
-        "details": {
-            "currentTimestamp": sum.applied_seconds,
-            "latestTimestamp": sum.tail_seconds,
-            "lastWriteOnSourceTimestamp": sum.source_seconds,
-            "*": {
-                "complete": is_copied,
-                "copiedBytes": sum.bytes_done,
-                "totalBytes": sum.bytes_total,
-                "createIndexes": sum.indexes_built,
-            },
-        },
+    let mut details = json!({
+        "currentTimestamp": sum.applied_seconds,
+        "latestTimestamp": sum.tail_seconds,
+        "lastWriteOnSourceTimestamp": sum.source_seconds,
     });
+    let of_pairs = snapshot.pairs.iter();
+    let mut collections = bounded(
+        of_pairs
+            .flat_map(|pair| (*pair.collections).clone())
+            .collect(),
+    );
+    if collections.is_empty() {
+        collections.push(CollectionCopied {
+            ns: OTHERS.to_owned(),
+            is_done: is_copied,
+            bytes_copied: sum.bytes_done,
+            bytes: sum.bytes_total,
+            indexes_built: sum.indexes_built,
+        });
+    }
+    for one in collections {
+        details[one.ns] = json!({
+            "complete": one.is_done,
+            "copiedBytes": one.bytes_copied,
+            "totalBytes": one.bytes,
+            "createIndexes": one.indexes_built,
+        });
+    }
+    let mut answer = json!({"stage": stage, "phase": snapshot.phase, "details": details});
     if let Some(error) = &snapshot.error {
         answer["errorMessage"] = json!(error);
     }
@@ -93,5 +109,27 @@ mod tests {
         assert_eq!(answer["errorMessage"], "lost");
         assert_eq!(answer["details"]["*"]["complete"], true);
         assert_eq!(status(&Snapshot::default())["stage"], "initializing");
+    }
+
+    #[test]
+    fn each_collection_is_told_by_name_once_it_is_known() {
+        let mut now = copying();
+        let of = |ns: &str, bytes_copied| CollectionCopied {
+            ns: ns.to_owned(),
+            is_done: bytes_copied == 10,
+            bytes_copied,
+            bytes: 10,
+            indexes_built: 2,
+        };
+        now.pairs[0].collections = Arc::new(vec![of("d.a", 10), of("d.b", 4)]);
+        let details = status(&now)["details"].clone();
+        let expect =
+            json!({"complete": false, "copiedBytes": 4, "totalBytes": 10, "createIndexes": 2});
+        assert_eq!(details["d.b"], expect);
+        assert_eq!(details["d.a"]["complete"], true);
+        assert!(details.get("*").is_none(), "nothing is counted twice");
+        assert!(details["latestTimestamp"].is_number());
+        let answer = status(&now).to_string();
+        assert!(!now.json().contains("d.b") && answer.contains("d.b"));
     }
 }

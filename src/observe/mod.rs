@@ -4,11 +4,13 @@
 
 pub mod api;
 pub mod client;
+pub mod collections;
 pub mod columns;
 pub mod counters;
 pub mod display;
 pub mod figures;
 pub mod history;
+pub mod history_file;
 pub mod logging;
 pub mod metrics;
 pub mod mirror;

@@ -24,7 +24,7 @@ const END: &str = "</script>";
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Report {
     pub shardlift: String,
-    /// The way that this process went last: a migration, or its way back.
+    /// The way that was gone last: a migration, or its way back.
     #[serde(flatten)]
     pub way: Way,
     /// The migration whose way back that is; null if the file did not tell of it.
@@ -33,14 +33,14 @@ pub struct Report {
     pub settings: Value,
 }
 
-/// A migration, or a way back, as far as one process went it.
+/// A migration, or a way back. Counters are those of the last process.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Way {
     /// The run as it ended: phase, counters, warnings, error.
     pub status: Snapshot,
     /// What was copied, followed and verified; null unless the run is done.
     pub summary: Value,
-    /// Lag and rates over the time of this process.
+    /// Lag and rates over the time of the run, as far as this host knows.
     pub history: History,
 }
 

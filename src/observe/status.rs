@@ -20,8 +20,10 @@ pub struct Snapshot {
     pub phase: Phase,
     /// How it came to that phase, oldest first; also in earlier processes.
     pub phases: Vec<Change>,
-    /// Seconds since the run began.
+    /// Seconds since this process began.
     pub elapsed_s: f64,
+    /// Seconds since the run began, over all its processes, as far as that is known.
+    pub run_s: f64,
     /// True when `cutover` would be accepted now.
     pub can_cutover: bool,
     /// Largest lag of any pair, ms.
@@ -116,7 +118,7 @@ impl Snapshot {
     /// One line for logs: phase, copy, ops, lag.
     pub fn line(&self) -> String {
         let sum = self.sum();
-        let (way, elapsed) = (self.reverse.in_front(), figures::seconds(self.elapsed_s));
+        let (way, elapsed) = (self.reverse.in_front(), figures::seconds(self.run_s));
         let mut line = format!("{way}{} {elapsed}", self.phase);
         if !self.pairs.is_empty() {
             line += &format!(" | {}", sum.line());
@@ -160,7 +162,7 @@ impl Snapshot {
             self.run_id,
             self.reverse.in_front(),
             self.phase,
-            figures::seconds(self.elapsed_s),
+            figures::seconds(self.run_s),
             figures::millis(self.lag_ms),
             figures::millis(self.lag_ms_max),
             match (self.cutover_ms, self.can_cutover) {
@@ -266,6 +268,7 @@ pub(crate) mod tests {
             run_id: "r1".into(),
             phase: Phase::Copying,
             elapsed_s: 21.0,
+            run_s: 21.0,
             lag_ms: 420,
             lag_ms_max: 1_200,
             pairs: vec![a, b],

@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 
 use crate::cluster::catalog::Namespace;
 use crate::error;
+use crate::observe::collections::{self, CollectionCopied};
 use crate::observe::counters::PairMetrics;
 use crate::pair::budget::Share;
 use crate::pair::checkpoint::Checkpointer;
@@ -216,16 +217,29 @@ impl Pair {
     /// nothing is built or changed on it.
     pub fn count_collections(&self) {
         let busy = self.chores.names();
-        let gate = self.gate.lock();
-        let (mut total, mut done) = (0, 0);
-        for tracked in gate.all_that_count() {
-            total += 1;
-            let is_done =
-                gate.is_copied(&tracked.uuid) && !busy.contains(&tracked.logged_ns().public());
-            done += u64::from(is_done);
-        }
-        self.metrics.collections_total.store(total, Relaxed);
-        self.metrics.collections_done.store(done, Relaxed);
+        let all: Vec<(Arc<Tracked>, bool)> = self.with_gate(|gate| {
+            let counts = gate.all_that_count();
+            counts
+                .map(|tracked| (tracked.clone(), gate.is_copied(&tracked.uuid)))
+                .collect()
+        });
+        let one = |(tracked, is_copied): (Arc<Tracked>, bool)| {
+            let (bytes_copied, bytes) = tracked.copied.bytes();
+            CollectionCopied {
+                ns: tracked.ns().public().to_string(),
+                is_done: is_copied && !busy.contains(&tracked.logged_ns().public()),
+                bytes_copied,
+                bytes,
+                indexes_built: tracked.copied.indexes(),
+            }
+        };
+        let all: Vec<CollectionCopied> = all.into_iter().map(one).collect();
+        let done = all.iter().filter(|one| one.is_done).count();
+        self.metrics
+            .collections_total
+            .store(all.len() as u64, Relaxed);
+        self.metrics.collections_done.store(done as u64, Relaxed);
+        *self.metrics.collections.lock() = Arc::new(collections::bounded(all));
     }
 
     /// Reads the part of the tail's state that the cutover needs.

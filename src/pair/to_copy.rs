@@ -115,6 +115,7 @@ impl Queue {
         }
         let units = state.units.len();
         self.totals.add(size.documents, size.bytes, units, settled);
+        tracked.copied.begin_at(size.bytes, units, settled);
         self.waiting.push((size.bytes, waiting));
         settled == units
     }

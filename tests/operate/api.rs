@@ -62,8 +62,9 @@ impl Asker {
         let (status, text) = self.raw(method, path, Some(TOKEN), body);
         assert_eq!(status, expect, "{method} {path}: {text}");
         assert!(!text.contains(TOKEN), "{text}");
-        let lower = method.to_lowercase();
-        let answers = &self.document["paths"][path][&lower]["responses"][status.to_string()];
+        let operation = &self.document["paths"][path][method.to_lowercase()];
+        self.judge_body(operation, body, status);
+        let answers = &operation["responses"][status.to_string()];
         assert!(
             answers.is_object(),
             "{status} of {method} {path} is not in the document"
@@ -76,6 +77,24 @@ impl Asker {
         let faults = schema::faults(&self.document, &json["schema"], &value);
         assert!(faults.is_empty(), "{method} {path}: {faults:#?}");
         value
+    }
+
+    /// What is taken fits its schema, what cannot be read does not.
+    fn judge_body(&self, operation: &Value, body: &str, status: u16) {
+        let taken = &operation["requestBody"];
+        let fits = if body.is_empty() {
+            taken["required"] != true
+        } else {
+            let schema = &taken["content"]["application/json"]["schema"];
+            assert!(schema.is_object(), "a body is not in the document: {body}");
+            serde_json::from_str(body)
+                .is_ok_and(|body| schema::faults(&self.document, schema, &body).is_empty())
+        };
+        match status {
+            200 | 409 => assert!(fits, "{status}: {body}"),
+            400 => assert!(!fits, "{status}: {body}"),
+            _ => {}
+        }
     }
 
     fn ask_all_that_reads(&mut self) {
@@ -164,6 +183,11 @@ async fn beyond_this_host_the_api_asks_for_its_token_and_answers_as_its_document
     asker.ask_all_that_reads();
     let progress = asker.ask("GET", "/api/v1/progress", "", 200)["progress"].clone();
     assert_eq!(progress["canCommit"], true, "{progress}");
+    // Servers write to their oplog now and then.
+    let left = |progress: &Value| progress["progress"]["estimatedSecondsToCEACatchup"].clone();
+    while left(&asker.ask("GET", "/api/v1/progress", "", 200)) != 0 {
+        assert!(engine.is_running());
+    }
     assert_eq!(progress["indexBuilding"]["indexesBuilt"], 1, "{progress}");
 
     asker.ask("POST", "/throttle", r#"{"copy_mb_s": 5}"#, 200);
@@ -180,9 +204,34 @@ async fn beyond_this_host_the_api_asks_for_its_token_and_answers_as_its_document
     }
     asker.ask("POST", "/throttle", r#"{"copy_mb_s": 0, "ops_s": 0}"#, 200);
     let long = format!(r#"{{"by": "{}"}}"#, "x".repeat(10_000));
-    assert_eq!(asker.raw("POST", "/pause", Some(TOKEN), &long).0, 413);
+    for path in ["/pause", "/api/v1/pause", "/throttle"] {
+        asker.ask("POST", path, &long, 413);
+        for body in [r#"{"why": "x"}"#, r#"{"by": 5}"#, "["] {
+            asker.ask("POST", path, body, 400);
+        }
+    }
+    let none = r#"{"copy_mb_s": null, "ops_s": 0}"#;
+    asker.ask("POST", "/throttle", none, 200);
     for path in ["/extend", "/api/v1/extend", "/api/v1/start"] {
         asker.ask("POST", path, "", 200);
+    }
+    let asked = [
+        (
+            r#"{"source": "cluster0", "destination": "cluster1", "reversible": false}"#,
+            200,
+        ),
+        (r#"{"reversible": true}"#, 409),
+        (r#"{"enableUserWriteBlocking": true}"#, 409),
+        (
+            r#"{"enableUserWriteBlocking": "sourceAndDestination"}"#,
+            409,
+        ),
+        (r#"{"source": "cluster1"}"#, 409),
+        (r#"{"includeNamespaces": []}"#, 400),
+        (r#"{"source": "elsewhere"}"#, 400),
+    ];
+    for (body, expect) in asked {
+        asker.ask("POST", "/api/v1/start", body, expect);
     }
     for path in ["/resume", "/api/v1/resume", "/api/v1/reverse"] {
         asker.ask("POST", path, "", 409);

@@ -4,6 +4,7 @@ use std::io::Read;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use bson::doc;
 use loadgen::check::{self, CheckOptions};
 use loadgen::cluster::ReplicaSet;
 use loadgen::server::{port, spawn};
@@ -11,7 +12,7 @@ use serde_json::Value;
 
 use crate::fixture;
 
-fn mirror(source: &ReplicaSet, target: &ReplicaSet, status_port: u16) -> Child {
+fn mirror(source: &ReplicaSet, target: &ReplicaSet, status_port: u16, cutover: &str) -> Child {
     let set = |set: &ReplicaSet| format!("{}/{}", set.name(), set.member_hosts().join(","));
     let mut command = Command::new(env!("CARGO_BIN_EXE_shardlift"));
     command.args([
@@ -31,7 +32,7 @@ fn mirror(source: &ReplicaSet, target: &ReplicaSet, status_port: u16) -> Child {
     ]);
     command.arg(status_port.to_string());
     command.args(["--oplogPath", env!("CARGO_TARGET_TMPDIR")]);
-    let set = [("API_PORT", "0"), ("CUTOVER", "auto"), ("GRACE_S", "0")];
+    let set = [("API_PORT", "0"), ("CUTOVER", cutover), ("GRACE_S", "0")];
     command.envs(set.map(|(name, value)| (format!("SHARDLIFT_{name}"), value)));
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     spawn::spawn(command).unwrap()
@@ -51,7 +52,7 @@ async fn mirror_migrates_by_mongomirrors_flags_and_reports_an_error_on_its_statu
     let a = source.client().await.unwrap();
     fixture::insert(&a, "shop", "orders").await;
     fixture::insert(&a, "other", "orders").await;
-    let done = mirror(&source, &target, port::free().unwrap());
+    let done = mirror(&source, &target, port::free().unwrap(), "auto");
     let done = tokio::task::spawn_blocking(|| done.wait_with_output())
         .await
         .unwrap()
@@ -79,7 +80,7 @@ async fn mirror_migrates_by_mongomirrors_flags_and_reports_an_error_on_its_statu
 
     // The target is no longer empty: the process says so until it is stopped.
     let port = port::free().unwrap();
-    let mut refused = mirror(&source, &target, port);
+    let mut refused = mirror(&source, &target, port, "auto");
     let error = loop {
         let now = tokio::task::spawn_blocking(move || status(port))
             .await
@@ -107,4 +108,41 @@ async fn mirror_migrates_by_mongomirrors_flags_and_reports_an_error_on_its_statu
         .read_to_string(&mut log)
         .unwrap();
     assert_eq!(refused.wait().unwrap().code(), Some(4), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_status_port_tells_each_collection_by_name() {
+    let (source, target) = tokio::join!(
+        fixture::replica_set("a", &[]),
+        fixture::replica_set("b", &[])
+    );
+    let a = source.client().await.unwrap();
+    fixture::insert(&a, "shop", "orders").await;
+    fixture::insert(&a, "shop", "items").await;
+    let index = doc! {"createIndexes": "items", "indexes": [{"key": {"x": 1}, "name": "x"}]};
+    fixture::run(&a, "shop", index).await;
+    let port = port::free().unwrap();
+    let mut running = mirror(&source, &target, port, "manual");
+    let names = ["shop.orders", "shop.items"];
+    let details = loop {
+        let now = tokio::task::spawn_blocking(move || status(port))
+            .await
+            .unwrap();
+        let details = now.map(|now| now["details"].clone()).unwrap_or_default();
+        if names.iter().all(|ns| details[*ns]["complete"] == true) {
+            break details;
+        }
+        assert!(running.try_wait().unwrap().is_none(), "{details}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    running.kill().unwrap();
+    running.wait().unwrap();
+    for (ns, indexes) in names.iter().zip([0, 1]) {
+        let told = &details[*ns];
+        let bytes = |name: &str| told[name].as_u64().unwrap();
+        assert!(0 < bytes("copiedBytes"), "{details}");
+        assert!(bytes("copiedBytes") <= bytes("totalBytes"), "{details}");
+        assert_eq!(told["createIndexes"], indexes, "{details}");
+    }
+    assert!(details.get("*").is_none(), "{details}");
 }

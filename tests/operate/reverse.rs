@@ -2,6 +2,7 @@
 //! over kills, until they go back or give it up.
 
 mod older;
+mod scripts;
 mod usage;
 
 use std::time::Duration;
@@ -16,6 +17,7 @@ use shardlift::observe::phase::Phase;
 use shardlift::observe::reverse::Reverse;
 use shardlift::observe::status::Snapshot;
 
+use self::scripts::as_mongosync_tells;
 use self::usage::{expiries_have_run, expiry_of, measured, prepared, series_made, used};
 use super::{command, output};
 use crate::engine::Engine;
@@ -52,28 +54,6 @@ async fn guarded(name: &str) -> ReplicaSet {
 
 fn ready_to_go_back(now: &Snapshot) -> bool {
     now.reverse == Reverse::Running && now.phase == Phase::Ready
-}
-
-/// The target is the source of what is under way now.
-async fn as_mongosync_tells(port: &str, target: &str) {
-    let base = format!("http://127.0.0.1:{port}/api/v1");
-    let asked = tokio::task::spawn_blocking(move || {
-        let mut reverse = ureq::post(format!("{base}/reverse")).send_empty().unwrap();
-        let mut progress = ureq::get(format!("{base}/progress")).call().unwrap();
-        let read = |body: &mut ureq::Body| body.read_json::<serde_json::Value>().unwrap();
-        (read(reverse.body_mut()), read(progress.body_mut()))
-    });
-    let (reverse, progress) = asked.await.unwrap();
-    assert_eq!(reverse["success"], true, "{reverse}");
-    let host = target
-        .split('@')
-        .next_back()
-        .unwrap()
-        .split('/')
-        .next()
-        .unwrap();
-    let from = &progress["progress"]["directionMapping"]["Source"];
-    assert!(from.as_str().unwrap().contains(host), "{progress}");
 }
 
 /// Asks until it is accepted: DDL may still be under way.

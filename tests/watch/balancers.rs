@@ -147,6 +147,93 @@ async fn automatic_splits_of_4_4_are_as_they_were_when_the_run_is_over() {
     settings_come_back("4.4".parse().unwrap(), &[&on_without_splits()]).await;
 }
 
+/// The commands that a text names for the case that the target is gone.
+fn commands(told: &str) -> Vec<&str> {
+    let (_, gone) = told.split_once("if it is gone for good").expect("it says");
+    gone.split('`').skip(1).step_by(2).collect()
+}
+
+/// Types one of them.
+async fn type_in(router: &Client, command: &str) {
+    if command == "sh.startBalancer()" {
+        run(router, "admin", doc! {"balancerStart": 1}).await;
+        return;
+    }
+    let json = command
+        .strip_prefix("db.getSiblingDB(\"config\").runCommand(")
+        .and_then(|rest| rest.strip_suffix(')'))
+        .unwrap_or_else(|| panic!("{command}"));
+    run(router, "config", serde_json::from_str(json).unwrap()).await;
+}
+
+/// The target goes for good: what is named then puts the source's balancer back as found.
+async fn put_back_by_hand(rows: &[Document], state: &str) {
+    let release: Release = "4.4".parse().unwrap();
+    let (source, target) = tokio::join!(cluster_of(release), cluster_of(release));
+    let a = source.client().await.unwrap();
+    fill(&a).await;
+    let config = source.config().client().await.unwrap();
+    let config = config.database("config");
+    config
+        .collection::<Document>("settings")
+        .insert_many(rows)
+        .write_concern(WriteConcern::majority())
+        .await
+        .unwrap();
+    let before = settings(&source).await;
+    let (from, to) = (source.uri(), target.uri());
+    let spool = tempfile::tempdir().unwrap();
+    let spool = spool.path().to_str().unwrap();
+    let flags = ["--spool-dir", spool, "--server-timeout-s", "2"];
+    let mut engine = Engine::start(&from, &to, &flags).await;
+    engine.until_ready().await;
+    let log = engine.log().text();
+    let found = format!("balancers as the run found them: source {state}");
+    assert!(log.contains(&found) && log.contains("kept in"), "{log}");
+    drop(target);
+    let by_process = engine.ask_to_cancel().await;
+    let by_process = by_process.expect_err("it cannot be recorded").to_string();
+    assert_eq!(engine.end().await.code, 130);
+    let cancel = [
+        &[
+            "cancel",
+            "--source",
+            &from,
+            "--target",
+            &to,
+            "--api-port",
+            "1",
+        ][..],
+        &flags,
+    ]
+    .concat();
+    let (code, text) = crate::recorded::shardlift(&cancel, None).await;
+    assert_eq!(code, Some(3), "{text}");
+    assert!(
+        text.contains(&format!("the source's was {state}")),
+        "{text}"
+    );
+    let named = commands(&text);
+    assert_eq!(commands(&by_process), named);
+    assert!(!named.is_empty(), "{text}");
+    assert_ne!(settings(&source).await, before, "the run has stopped it");
+    for command in named {
+        type_in(&a, command).await;
+    }
+    assert_eq!(settings(&source).await, before, "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_the_target_a_balancer_of_4_4_is_put_back_with_auto_split_off() {
+    put_back_by_hand(&on_without_splits(), "on").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_the_target_a_balancer_of_4_4_is_put_back_in_its_third_mode() {
+    let row = doc! {"_id": "balancer", "mode": "autoSplitOnly", "stopped": false};
+    put_back_by_hand(&[row], "in mode autoSplitOnly").await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_does_not_travel_and_matters_to_the_balancer_is_told_by_name() {
     let (source, target) = tokio::join!(cluster(), cluster());

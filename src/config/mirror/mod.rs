@@ -2,6 +2,8 @@
 //!
 //! Translates; what has no meaning here is refused with a hint. Reads one file at most.
 
+mod file;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -133,8 +135,8 @@ pub fn args() -> impl Iterator<Item = Arg> {
 
 /// The command with its flags.
 pub fn command(command: Command) -> Command {
-    let about = "A replica set only. The YAML file of --config may hold `password`, `destinationPassword` and `sslPEMKeyPassword`. \
-        The cutover is asked for by `shardlift cutover`.";
+    let about = "A replica set only. The YAML file of --config may hold `password`, `destinationPassword`, `sslPEMKeyPassword`, \
+        and `uri`: the source, unless --host is given. The cutover is asked for by `shardlift cutover`.";
     command.args(args()).after_help(about)
 }
 
@@ -185,7 +187,7 @@ pub fn translate(given: &Given, file: Option<&Path>) -> Result<Migrate> {
     )?;
     let mut all = given.clone();
     if let Some(path) = file {
-        all.extend(secrets(path)?);
+        all.extend(file::read(path)?);
     }
     let uses_tls = all.contains_key("ssl");
     let source = Side {
@@ -224,7 +226,10 @@ pub fn translate(given: &Given, file: Option<&Path>) -> Result<Migrate> {
         }
     }
     Ok(Migrate {
-        source: source.uri(&all)?,
+        source: match first(&all, "uri") {
+            Some(uri) if !all.contains_key("host") => by_uri(uri, &all)?,
+            _ => source.uri(&all)?,
+        },
         target: target.uri(&all)?,
         args,
     })
@@ -278,6 +283,63 @@ impl Side {
     }
 }
 
+/// The source is given as a whole. What is said of both sides is added to it.
+fn by_uri(uri: &str, given: &Given) -> Result<String> {
+    const IN_IT: [&str; 8] = [
+        "username",
+        "password",
+        "authenticationDatabase",
+        "authenticationMechanism",
+        "sslCAFile",
+        "sslPEMKeyFile",
+        "sslPEMKeyPassword",
+        "tlsInsecure",
+    ];
+    if let Some(name) = IN_IT.iter().find(|name| given.contains_key(**name)) {
+        return Err(wrong(
+            format!("{name} is given beside the uri of the source"),
+            "say it in the uri, or give the source by --host",
+        ));
+    }
+    // It may hold a password: it is not shown.
+    let Some((_, place)) = uri
+        .split_once("://")
+        .filter(|(scheme, _)| scheme.starts_with("mongodb"))
+    else {
+        return Err(wrong(
+            "uri is no connection string".to_owned(),
+            "give mongodb://… or mongodb+srv://…",
+        ));
+    };
+    let (before, options) = uri.split_once('?').unwrap_or((uri, ""));
+    let mut options: Vec<String> = options
+        .split('&')
+        .filter(|option| !option.is_empty())
+        .map(str::to_owned)
+        .collect();
+    let has =
+        |options: &[String], name: &str| options.iter().any(|option| option.starts_with(name));
+    if given.contains_key("ssl") && !has(&options, "tls=") && !has(&options, "ssl=") {
+        options.push("tls=true".to_owned());
+    }
+    if let Some(value) = first(given, "compressors").filter(|_| !has(&options, "compressors=")) {
+        options.push(format!("compressors={}", encoded(value)));
+    }
+    if options.is_empty() {
+        return Ok(uri.to_owned());
+    }
+    let slash = if place
+        .split('?')
+        .next()
+        .is_some_and(|place| place.contains('/'))
+    {
+        ""
+    } else {
+        "/"
+    };
+    Ok(format!("{before}{slash}?{}", options.join("&")))
+}
+
 fn first<'a>(given: &'a Given, name: &str) -> Option<&'a str> {
     given.get(name)?.first().map(String::as_str)
 }
@@ -289,31 +351,6 @@ fn only(given: &Given, name: &str, value: &str, hint: &'static str) -> Result<()
         }
         _ => Ok(()),
     }
-}
-
-/// Lines such as `password: "secret"`.
-fn secrets(path: &Path) -> Result<Given> {
-    const KNOWN: [&str; 3] = ["password", "destinationPassword", "sslPEMKeyPassword"];
-    let cannot = |why: String| {
-        wrong(
-            format!("{}: {why}", path.display()),
-            "it may hold lines such as `password: …`, `destinationPassword: …` and `sslPEMKeyPassword: …`; comments begin with #",
-        )
-    };
-    let text = std::fs::read_to_string(path).map_err(|e| cannot(e.to_string()))?;
-    let lines = text.lines().map(str::trim).enumerate();
-    let lines = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with(['#', '-']));
-    let mut found = Given::new();
-    for (number, line) in lines {
-        let unknown = || cannot(format!("line {} is none of its settings", number + 1));
-        let (name, value) = line.split_once(':').ok_or_else(unknown)?;
-        if !KNOWN.contains(&name) {
-            return Err(unknown());
-        }
-        let value = value.trim().trim_matches(['"', '\'']);
-        found.insert(name.to_owned(), vec![value.to_owned()]);
-    }
-    Ok(found)
 }
 
 /// Percent-encoded: all but what never needs it.

@@ -95,3 +95,47 @@ fn secrets_come_from_the_file() {
     let refused = translate(&line, Some(file.path())).unwrap_err();
     assert!(!refused.to_string().contains("secret"), "{refused}");
 }
+
+#[test]
+fn the_uri_of_the_file_is_the_source_unless_a_host_is_given() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let of_uri = |uri: &str, line: &str| {
+        std::fs::write(file.path(), format!("uri: \"{uri}\"\n")).unwrap();
+        translate(&of(line), Some(file.path()))
+    };
+    const TO: &str = "--destination b/g:3 ";
+    let plain = "mongodb://u:p@h:1,i:2/?replicaSet=a";
+    let rows = [
+        (plain, "", plain),
+        (plain, "--host c/x:1", "mongodb://x:1/?replicaSet=c"),
+        (
+            plain,
+            "--ssl --compressors zstd",
+            "mongodb://u:p@h:1,i:2/?replicaSet=a&tls=true&compressors=zstd",
+        ),
+        (
+            "mongodb://h:1/?ssl=false&compressors=snappy",
+            "--ssl --compressors zstd",
+            "mongodb://h:1/?ssl=false&compressors=snappy",
+        ),
+        (
+            "mongodb+srv://h.example",
+            "--ssl",
+            "mongodb+srv://h.example/?tls=true",
+        ),
+    ];
+    for (uri, line, expect) in rows {
+        let found = of_uri(uri, &format!("{TO}{line}")).unwrap();
+        assert_eq!(found.source, expect, "{line}");
+        assert!(found.target.starts_with("mongodb://g:3/?replicaSet=b"));
+    }
+    for (uri, line) in [
+        (plain, "--username u"),
+        (plain, "--tlsInsecure"),
+        ("secret@h:1", ""),
+    ] {
+        let refused = of_uri(uri, &format!("{TO}{line}")).unwrap_err();
+        assert_eq!(refused.kind, Kind::Config);
+        assert!(!refused.to_string().contains("secret"), "{refused}");
+    }
+}

@@ -9,7 +9,7 @@ use crate::cluster::connect::connect;
 use crate::cluster::deployment::{Deployment, Side, Topology};
 use crate::cluster::retry::within;
 use crate::config::Config;
-use crate::control::balancer;
+use crate::control::balancer::{self, Found, back};
 use crate::control::balancers::Balancers;
 use crate::control::found_file::FoundFile;
 use crate::control::layout::zones;
@@ -106,18 +106,22 @@ pub async fn put_back(source: &Deployment, target: &Deployment, found: &Balancer
     if left.is_empty() {
         return Ok(());
     }
-    let found = left.iter().map(|(side, e)| {
+    let told = left.iter().map(|(side, e)| {
         format!(
-            "the balancer of the {side}, which was on, stays off: {}",
+            "the balancer of the {side} is not as it was found: {}",
             e.message
         )
     });
-    let sides: Vec<String> = left.iter().map(|(side, _)| format!("the {side}")).collect();
-    let by_hand = format!(
-        "run `sh.startBalancer()` on a mongos of {}",
-        sides.join(" and of ")
-    );
-    Err(Error::new(Kind::Server, found.collect::<Vec<_>>().join("; ")).remedy(by_hand))
+    let by_hand = left.iter().map(|(side, _)| {
+        let found = match side {
+            Side::Source => &found.source,
+            Side::Target => &found.target,
+        };
+        let commands = back::listed(&back::by_hand(found, None));
+        format!("run {commands} on a mongos of the {side}")
+    });
+    let by_hand = by_hand.collect::<Vec<_>>().join("; and ");
+    Err(Error::new(Kind::Server, told.collect::<Vec<_>>().join("; ")).remedy(by_hand))
 }
 
 /// Cancels the run in the process that works on it. Returns exactly what is put back,
@@ -130,8 +134,8 @@ pub async fn by_its_process(sides: &Sides, run: &RunStore, found: &Balancers) ->
             "the run is NOT recorded as cancelled on the target ({}), and no balancer was restored{}; when the target \
              is back, run `shardlift cancel` with the same --source and --target; {}",
             e.message,
-            were(found.source.enabled),
-            if_gone(found.source.enabled),
+            were(&found.source),
+            if_gone(&sides.source, &found.source).await,
         ));
     }
     let zones = within(
@@ -183,21 +187,28 @@ pub async fn unreachable(config: &Config, e: Error) -> Error {
         .spool_path()
         .map(|spool| FoundFile::all(&spool, &shards))
         .unwrap_or_default();
-    let noted = noted.last();
-    let found = match noted {
-        Some(noted) => format!(
-            "nothing is cancelled, and no balancer was restored: run {}, noted on this host{}",
-            noted.run,
-            were(noted.source)
+    let (found, gone) = match noted.last() {
+        Some(noted) => (
+            format!(
+                "nothing is cancelled, and no balancer was restored: run {}, noted on this host{}",
+                noted.run,
+                were(&noted.source())
+            ),
+            if_gone(&source, &noted.source()).await,
         ),
-        None if source.topology == Topology::Sharded => {
-            "nothing is cancelled, and no balancer was restored; whether the source's was on is not noted on this host"
-                .to_owned()
-        }
-        None => "nothing is cancelled".to_owned(),
+        None if source.topology == Topology::Sharded => (
+            "nothing is cancelled, and no balancer was restored; how the source's was is not noted on this host"
+                .to_owned(),
+            "if it is gone for good and the source's balancer was on, run `sh.startBalancer()` on a mongos of it (up to \
+             6.0.5 that switches auto-split on, too), and never resume this run; the log of the run's first process \
+             says how it was"
+                .to_owned(),
+        ),
+        None => (
+            "nothing is cancelled".to_owned(),
+            NOTHING_LEFT.to_owned(),
+        ),
     };
-    let sharded = (source.topology == Topology::Sharded).then_some(true);
-    let gone = if_gone(noted.map_or(sharded, |noted| noted.source));
     let back = "run the same command again when the target is back";
     Error {
         remedy: Some(format!("{back}; {gone}")),
@@ -205,20 +216,67 @@ pub async fn unreachable(config: &Config, e: Error) -> Error {
     }
 }
 
-fn were(source_enabled: Option<bool>) -> &'static str {
-    match source_enabled {
-        Some(true) => ", and the source's was on when the run began",
-        Some(false) => ", and the source's was off when the run began",
-        None => "",
+fn were(source: &Found) -> String {
+    let state = source.state();
+    state.map_or_else(String::new, |state| {
+        format!(", and the source's was {state} when the run began")
+    })
+}
+
+const NOTHING_LEFT: &str = "if it is gone for good, nothing is left to do on the source";
+
+/// What to do if the target is gone for good.
+async fn if_gone(source: &Deployment, found: &Found) -> String {
+    let commands = balancer::by_hand(source, found).await;
+    let known = found.enabled.is_none() || found.settings.is_some();
+    gone(&commands, known)
+}
+
+/// `known` are the settings as found.
+fn gone(commands: &[String], known: bool) -> String {
+    let also = if known {
+        ""
+    } else {
+        " (an older release began the run and did not note its mode nor auto-split, which up to 6.0.5 is switched \
+         with the balancer: set them as they were)"
+    };
+    match commands {
+        [] => format!("{NOTHING_LEFT}{also}"),
+        commands => format!(
+            "if it is gone for good, run {} on a mongos of the source{also}, and never resume this run",
+            back::listed(commands)
+        ),
     }
 }
 
-/// What to do if the target is gone for good.
-fn if_gone(source_enabled: Option<bool>) -> &'static str {
-    match source_enabled {
-        Some(true) => {
-            "if it is gone for good, run `sh.startBalancer()` on a mongos of the source, and never resume this run"
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_the_target_each_command_is_named_or_that_none_is_needed() {
+        let commands = ["sh.startBalancer()".to_owned(), "b".to_owned()];
+        assert_eq!(gone(&[], true), NOTHING_LEFT);
+        assert!(gone(&[], false).contains("older release"));
+        let told = gone(&commands, true);
+        assert!(
+            told.contains("`sh.startBalancer()`, then `b` on a mongos of the source, and never")
+        );
+        let state = |enabled, mode| {
+            let row = bson::rawdoc! {"_id": "balancer", "mode": mode};
+            were(&Found {
+                enabled,
+                settings: Some(vec![row]),
+            })
+        };
+        let rows = [
+            (Some(true), "full", "the source's was on"),
+            (Some(false), "off", "the source's was off"),
+            (Some(false), "autoSplitOnly", "was in mode autoSplitOnly"),
+        ];
+        for (enabled, mode, expect) in rows {
+            assert!(state(enabled, mode).contains(expect), "{expect}");
         }
-        Some(false) | None => "if it is gone for good, nothing is left to do on the source",
+        assert_eq!(state(None, "full"), "");
     }
 }

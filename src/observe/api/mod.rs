@@ -3,15 +3,19 @@
 //!
 //! Decides nothing: control answers every request.
 
+mod as_mongosync;
 mod guard;
 pub mod openapi;
 pub mod request;
 mod routes;
+mod seen;
 pub mod tls;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
@@ -22,8 +26,10 @@ use crate::config::listen::Listen;
 use crate::error::{Error, Kind, Result};
 use crate::observe::api::guard::Guard;
 use crate::observe::api::request::{Answer, Control, Request};
+use crate::observe::api::seen::{LINGER, Seen};
 use crate::observe::api::tls::TlsListener;
 use crate::observe::history::History;
+use crate::observe::history_file;
 use crate::observe::rates::Rates;
 use crate::observe::status::Snapshot;
 
@@ -31,8 +37,8 @@ use crate::observe::status::Snapshot;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time between two snapshots taken for rates.
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
-/// A client that asked for the status within this time is waiting for the end.
-const LINGER: Duration = Duration::from_secs(3);
+/// Time between two writes of the history to disk.
+const KEEP_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Longest time that an answer takes from its handler to the socket.
 const FLUSH: Duration = Duration::from_millis(100);
@@ -40,11 +46,12 @@ const FLUSH: Duration = Duration::from_millis(100);
 /// The whole page; it loads nothing else.
 pub const PAGE: &str = include_str!("page.html");
 
-/// Serves until the returned handle is dropped.
+/// Serves until the returned handle is dropped. `spool`: where each run has a folder, with
+/// its history.
 ///
 /// # Errors
 /// `Config` if the address is taken, or a certificate cannot be used.
-pub async fn serve(listen: &Listen, control: Control) -> Result<Server> {
+pub async fn serve(listen: &Listen, control: Control, spool: Option<PathBuf>) -> Result<Server> {
     let acceptor = match &listen.tls {
         Some((cert, key)) => Some(tls::acceptor(cert, key)?),
         None => None,
@@ -60,10 +67,13 @@ pub async fn serve(listen: &Listen, control: Control) -> Result<Server> {
     let address = listener.local_addr().map_err(cannot)?;
     let run = Arc::new(Run {
         control,
+        spool,
         rates: Mutex::default(),
         history: Mutex::default(),
         seen: Mutex::default(),
+        reversed: AtomicBool::new(false),
         end: Notify::new(),
+        end_scraped: Notify::new(),
     });
     let (stop, stopped) = oneshot::channel::<()>();
     let stopped = async {
@@ -108,28 +118,44 @@ pub struct Server {
 }
 
 impl Server {
-    /// Lag and rates so far.
+    /// Lag and rates until now.
     pub fn history(&self) -> History {
+        self.run.note(&self.run.snapshot());
         self.run.history.lock().clone()
     }
 
-    /// Gives a client that follows the status time to see the end, at most 3 s. Call it
-    /// when the snapshot is final, before the process ends.
+    /// Writes them to disk, for the next process. Call it before this one ends.
+    pub fn keep_history(&self) {
+        self.run.keep(&self.history());
+    }
+
+    /// Gives those that follow the run time to see the end: a client of the status at most
+    /// 3 s, Prometheus until its next scrape. Call it when the snapshot is final, before the
+    /// process ends.
     pub async fn linger(&self) {
-        let waits = self
-            .run
-            .seen
-            .lock()
-            .asked
-            .is_some_and(|at| at.elapsed() < LINGER);
+        let run = &self.run;
+        let is_followed = run.seen.lock().is_followed();
         let shown = async {
             // One of before the way back may be left.
-            while !self.run.seen.lock().end {
-                self.run.end.notified().await;
+            while !run.seen.lock().end {
+                run.end.notified().await;
             }
         };
-        if waits {
+        if is_followed {
             let _ = tokio::time::timeout(LINGER, shown).await;
+        }
+        let wait = run.seen.lock().next_scrape();
+        let scraped = async {
+            while !run.seen.lock().end_scraped {
+                run.end_scraped.notified().await;
+            }
+        };
+        if !wait.is_zero() {
+            tracing::info!(
+                "the process stays up to {} s longer, so that the next scrape of its metrics tells the end",
+                wait.as_secs()
+            );
+            let _ = tokio::time::timeout(wait, scraped).await;
         }
         // The answer that was just given is still on its way out.
         tokio::time::sleep(FLUSH).await;
@@ -145,19 +171,18 @@ impl Drop for Server {
 /// State that the handlers share.
 struct Run {
     control: Control,
+    /// None: nothing is kept on disk.
+    spool: Option<PathBuf>,
     /// Short lock, never across an await.
     rates: Mutex<Rates>,
     history: Mutex<History>,
     seen: Mutex<Seen>,
+    /// A script has asked for the way back.
+    reversed: AtomicBool,
     /// Notified when a client was given a final status.
     end: Notify,
-}
-
-/// The states that clients have seen.
-#[derive(Default)]
-struct Seen {
-    asked: Option<Instant>,
-    end: bool,
+    /// The same of its metrics.
+    end_scraped: Notify,
 }
 
 impl Run {
@@ -167,14 +192,46 @@ impl Run {
         snapshot
     }
 
+    /// Notes it in the history, which goes on with what an earlier process kept of the run.
+    fn note(&self, now: &Snapshot) {
+        let mut history = self.history.lock();
+        let is_new = !now.pairs.is_empty() && history.run_id() != now.run_id;
+        if let Some(spool) = self.spool.as_ref().filter(|_| is_new) {
+            *history = history_file::read(spool, &now.run_id);
+        }
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        let at_ms = since.map_or(0, |since| since.as_millis() as u64);
+        history.note(now, at_ms);
+    }
+
+    /// A failure costs only plots.
+    fn keep(&self, history: &History) {
+        let Some(spool) = &self.spool else {
+            return;
+        };
+        if let Err(e) = history_file::write(spool, history) {
+            tracing::debug!("the history could not be written: {e}");
+        }
+    }
+
     /// A client takes this snapshot away.
     fn shown(&self) -> Snapshot {
         let snapshot = self.snapshot();
-        let mut seen = self.seen.lock();
-        seen.asked = Some(Instant::now());
-        seen.end = snapshot.is_final();
-        if seen.end {
+        let is_final = snapshot.is_final();
+        self.seen.lock().shown(is_final);
+        if is_final {
             self.end.notify_one();
+        }
+        snapshot
+    }
+
+    /// Prometheus takes this snapshot away.
+    fn scraped(&self) -> Snapshot {
+        let snapshot = self.snapshot();
+        let is_final = snapshot.is_final();
+        self.seen.lock().scraped(is_final);
+        if is_final {
+            self.end_scraped.notify_one();
         }
         snapshot
     }
@@ -200,9 +257,15 @@ impl Run {
 /// Keeps rates meaningful however rarely someone asks, and the history.
 async fn sample(run: Arc<Run>) {
     let mut tick = tokio::time::interval(SAMPLE_INTERVAL);
+    let mut kept = Instant::now();
     loop {
         tick.tick().await;
-        let now = run.snapshot();
-        run.history.lock().note(&now);
+        run.note(&run.snapshot());
+        if KEEP_INTERVAL <= kept.elapsed() {
+            kept = Instant::now();
+            let (run, history) = (run.clone(), run.history.lock().clone());
+            // A slow disk holds up nobody. The error is a panic, which the log has.
+            let _ = tokio::task::spawn_blocking(move || run.keep(&history)).await;
+        }
     }
 }

@@ -17,13 +17,11 @@ use tokio::sync::oneshot;
 use crate::config::knobs::{self, Bounds};
 use crate::observe::api::guard::{self, Guard};
 use crate::observe::api::request::{Answer, Limits, Request};
-use crate::observe::api::{PAGE, Run, openapi};
-use crate::observe::phase::Phase;
-use crate::observe::reverse::Reverse;
-use crate::observe::{logging, metrics, mongosync};
+use crate::observe::api::{PAGE, Run, as_mongosync, openapi};
+use crate::observe::{logging, metrics};
 
 /// Longest body of a request, bytes.
-const BODY_BYTES_MAX: usize = 4_096;
+pub(super) const BODY_BYTES_MAX: usize = 4_096;
 /// Longest text about who paused a run, characters.
 const BY_MAX: usize = 200;
 
@@ -97,7 +95,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     told("/throttle", Some("Limits"), SENTENCE, "change how fast the run may go", || post(throttle)),
     asked("/api/v1/openapi.json", "application/json", "this API, described", || get(async || Json(openapi::document()))),
     asked("/api/v1/status", "Snapshot", "as /status", || get(status)),
-    asked("/api/v1/history", "History", "lag and rates over the time of this process", || get(history)),
+    asked("/api/v1/history", "History", "lag and rates over the time of the run, as far as this host knows", || get(history)),
     asked("/api/v1/log", "Log", "the newest lines of the log", || get(log)),
     asked("/api/v1/prepare", "Prepared", "as /prepare", || get(prepare)),
     told("/api/v1/cutover", Some("CutoverBody"), SENTENCE, "as /cutover", || post(cutover)),
@@ -105,12 +103,12 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     told("/api/v1/extend", None, SENTENCE, "as /extend", || asking(Request::Extend)),
     told("/api/v1/recopy", Some("RecopyBody"), SENTENCE, "as /recopy", || post(recopy)),
     told("/api/v1/throttle", Some("Limits"), SENTENCE, "as /throttle", || post(throttle)),
-    asked("/api/v1/progress", "Progress", "state in the format of mongosync", || get(progress)),
-    told("/api/v1/start", None, OUTCOME, "likewise: the command has started the run", || post(start)),
-    told("/api/v1/pause", Some("PauseBody"), OUTCOME, "likewise", || post(mongosync_pause)),
-    told("/api/v1/resume", None, OUTCOME, "likewise", || post(mongosync_resume)),
-    told("/api/v1/commit", None, OUTCOME, "likewise: the cutover", || post(commit)),
-    told("/api/v1/reverse", None, OUTCOME, "likewise: whether the target is, or will be, followed back (`--reverse`)", || post(reverse)),
+    asked("/api/v1/progress", "Progress", "state in the format of mongosync", || get(as_mongosync::progress)),
+    told("/api/v1/start", Some("StartBody"), OUTCOME, "likewise: the command has started the run", || post(as_mongosync::start)),
+    told("/api/v1/pause", Some("PauseBody"), OUTCOME, "likewise", || post(as_mongosync::pause)),
+    told("/api/v1/resume", None, OUTCOME, "likewise", || post(as_mongosync::resume)),
+    told("/api/v1/commit", None, OUTCOME, "likewise: the cutover", || post(as_mongosync::commit)),
+    told("/api/v1/reverse", None, OUTCOME, "likewise: tells of the way back from then on; the target is followed back by `--reverse`", || post(as_mongosync::reverse)),
 ];
 
 pub(super) fn router(run: Arc<Run>, guard: Guard) -> Router {
@@ -170,7 +168,7 @@ async fn prometheus(State(run): State<Arc<Run>>) -> Response {
     let kind = "text/plain; version=0.0.4; charset=utf-8";
     (
         [(header::CONTENT_TYPE, kind)],
-        metrics::render(&run.snapshot()),
+        metrics::render(&run.scraped()),
     )
         .into_response()
 }
@@ -227,66 +225,29 @@ fn within_bounds(limits: Limits) -> Result<Limits, String> {
     Ok(limits)
 }
 
-async fn pause(State(run): State<Arc<Run>>, body: Bytes) -> Response {
-    sentence(ask_to_pause(&run, &body).await)
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct PauseBody {
+    by: String,
 }
 
-/// A body that is none of ours names nobody.
-async fn ask_to_pause(run: &Run, body: &[u8]) -> Answer {
-    #[derive(Deserialize)]
-    struct Asked {
-        by: String,
+async fn pause(State(run): State<Arc<Run>>, body: Bytes) -> Response {
+    match read(&body) {
+        Ok(body) => sentence(ask_to_pause(&run, body).await),
+        Err(why) => malformed(&why),
     }
-    let by = serde_json::from_slice::<Asked>(body).map(|asked| asked.by);
-    let by = by.unwrap_or_else(|_| "through the API".to_owned());
-    let by = by.chars().take(BY_MAX).collect();
+}
+
+pub(super) async fn ask_to_pause(run: &Run, PauseBody { by }: PauseBody) -> Answer {
+    let by = match by.as_str() {
+        "" => "through the API".to_owned(),
+        by => by.chars().take(BY_MAX).collect(),
+    };
     run.ask(|reply| Request::Pause(by, reply)).await
 }
 
-async fn progress(State(run): State<Arc<Run>>) -> Response {
-    Json(mongosync::progress(&run.shown())).into_response()
-}
-
-/// The run was started with the process: there is nothing to do, or it is too late.
-async fn start(State(run): State<Arc<Run>>) -> Response {
-    let phase = run.snapshot().phase;
-    let answer = if phase.is_final() && phase != Phase::Done {
-        Err(format!("the run is {phase}: run `shardlift migrate` again"))
-    } else {
-        Ok(String::new())
-    };
-    as_mongosync(answer, "StartRefused")
-}
-
-async fn mongosync_pause(State(run): State<Arc<Run>>, body: Bytes) -> Response {
-    as_mongosync(ask_to_pause(&run, &body).await, "PauseRefused")
-}
-
-async fn mongosync_resume(State(run): State<Arc<Run>>) -> Response {
-    as_mongosync(run.ask(Request::Resume).await, "ResumeRefused")
-}
-
-async fn commit(State(run): State<Arc<Run>>) -> Response {
-    let request = |reply| Request::Cutover {
-        block_writes: false,
-        reply,
-    };
-    as_mongosync(run.ask(request).await, "CommitRefused")
-}
-
-/// The way back begins with the cutover: there is nothing to do, or it is too late.
-async fn reverse(State(run): State<Arc<Run>>) -> Response {
-    let now = run.snapshot();
-    let answer = match (now.reverse, now.phase) {
-        (Reverse::Running, _) | (Reverse::Wanted, Phase::Done) => Ok(String::new()),
-        (Reverse::Wanted, phase) => Err(format!("the run is {phase}: cut over first")),
-        (Reverse::No, _) => Err("the run was begun without --reverse".to_owned()),
-    };
-    as_mongosync(answer, "ReverseRefused")
-}
-
 /// An empty body stands for the defaults.
-fn read<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, String> {
+pub(super) fn read<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, String> {
     if body.is_empty() {
         return Ok(T::default());
     }
@@ -298,12 +259,7 @@ fn malformed(why: &str) -> Response {
     (StatusCode::BAD_REQUEST, body).into_response()
 }
 
-fn as_mongosync(answer: Answer, refusal: &str) -> Response {
-    let body = Json(mongosync::answer(&answer, refusal));
-    (outcome(&answer), body).into_response()
-}
-
-fn outcome(answer: &Answer) -> StatusCode {
+pub(super) fn outcome(answer: &Answer) -> StatusCode {
     if answer.is_ok() {
         StatusCode::OK
     } else {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::json;
+use serde_json::{Value, json};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 
 use crate::config::Token;
@@ -129,7 +129,13 @@ impl Client {
     /// # Errors
     /// As [`Client::cutover`].
     pub fn throttle(&self, copy_mb_s: Option<u64>, ops_s: Option<u64>) -> Result<String> {
-        self.post_json("throttle", &json!({"copy_mb_s": copy_mb_s, "ops_s": ops_s}))
+        self.post_json(
+            "throttle",
+            &given([
+                ("copy_mb_s", copy_mb_s.map(Value::from)),
+                ("ops_s", ops_s.map(Value::from)),
+            ]),
+        )
     }
 
     /// Asks the run to stop; returns the sentence that accepts it.
@@ -169,7 +175,11 @@ impl Client {
     /// # Errors
     /// As [`Client::cutover`].
     pub fn recopy(&self, shard: &str, ns: Option<&str>) -> Result<String> {
-        self.post_json("recopy", &json!({"shard": shard, "ns": ns}))
+        let fields = [("shard", Some(shard)), ("ns", ns)];
+        self.post_json(
+            "recopy",
+            &given(fields.map(|(name, value)| (name, value.map(Value::from)))),
+        )
     }
 
     /// Follows an accepted cutover to its end and calls `show` with every state
@@ -202,7 +212,7 @@ impl Client {
         self.sentence(path, self.shown(request).send_empty())
     }
 
-    fn post_json(&self, path: &str, body: &serde_json::Value) -> Result<String> {
+    fn post_json(&self, path: &str, body: &Value) -> Result<String> {
         let request = self.agent.post(format!("{}/{path}", self.base));
         self.sentence(path, self.shown(request).send_json(body))
     }
@@ -227,6 +237,13 @@ impl Client {
             "run this on the host where `shardlift migrate` runs, with the same --api-port (its first log lines name it)",
         )
     }
+}
+
+/// A body of what is given.
+fn given<const N: usize>(fields: [(&str, Option<Value>); N]) -> Value {
+    let fields = fields.into_iter();
+    let given = fields.filter_map(|(name, value)| Some((name.to_owned(), value?)));
+    Value::Object(given.collect())
 }
 
 fn refused(path: &str, why: &str) -> Error {

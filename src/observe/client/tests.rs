@@ -66,7 +66,7 @@ async fn serve(
     snapshot: impl Fn() -> Snapshot + Send + Sync + 'static,
     requests: mpsc::Sender<Request>,
 ) -> Result<Server> {
-    api::serve(&Listen::here(0), control(snapshot, requests)).await
+    api::serve(&Listen::here(0), control(snapshot, requests), None).await
 }
 
 impl Snapshot {
@@ -231,7 +231,7 @@ async fn a_taken_port_and_a_silent_one_are_told() {
     let (server, client) = run_of(&[Phase::Copying]).await;
     let (requests, _inbox) = mpsc::channel(1);
     let taken = Listen::here(server.address.port());
-    let Err(taken) = api::serve(&taken, control(copying, requests)).await else {
+    let Err(taken) = api::serve(&taken, control(copying, requests), None).await else {
         panic!("the port is taken")
     };
     assert_eq!(taken.kind, Kind::Config);
@@ -362,4 +362,10 @@ async fn the_server_lingers_only_for_a_client_that_waits() {
         }
     );
     assert_eq!(waiting.unwrap().phase, Phase::Done);
+}
+
+#[test]
+fn what_is_not_given_is_not_sent() {
+    let body = given([("a", Some(Value::from(5))), ("b", None)]);
+    assert_eq!(body, json!({"a": 5}));
 }

@@ -4,11 +4,14 @@
 //!
 //! Knows nothing about who looks at them.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
 
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
+use crate::observe::collections::CollectionCopied;
 use crate::observe::obstacles::Obstacles;
 
 /// How a metric behaves, as Prometheus calls it.
@@ -66,6 +69,8 @@ macro_rules! counters {
             pub crossed_to: AtomicU64,
             /// Obstacles of this pair to a cutover.
             pub obstacles: Obstacles,
+            /// How far each collection is, the largest by name.
+            pub collections: Mutex<Arc<Vec<CollectionCopied>>>,
         }
 
         /// One pair at one moment.
@@ -75,6 +80,9 @@ macro_rules! counters {
             /// "source id → target id"
             pub name: String,
             $(#[doc = $help] pub $field: $value,)*
+            /// How far each collection is. For mongomirror's status only.
+            #[serde(skip)]
+            pub collections: Arc<Vec<CollectionCopied>>,
             /// Averages of the last seconds, set by `rates::Rates`.
             pub documents_per_s: f64,
             pub bytes_per_s: f64,
@@ -91,6 +99,7 @@ macro_rules! counters {
                 let mut pair = PairSnapshot {
                     name: name.to_owned(),
                     $($field: $read(metrics, &metrics.$field),)*
+                    collections: metrics.collections.lock().clone(),
                     documents_per_s: 0.0,
                     bytes_per_s: 0.0,
                     ops_per_s: 0.0,

@@ -76,6 +76,7 @@ fn counted() -> PairMetrics {
         ops_unclear: AtomicU64::default(),
         crossed_to: AtomicU64::default(),
         obstacles: Obstacles::default(),
+        collections: Mutex::default(),
     }
 }
 

@@ -8,6 +8,7 @@ mod past;
 pub mod doubts;
 pub mod duplicate_names;
 pub mod capped;
+pub mod copied;
 pub mod held_back;
 pub mod under_way;
 
@@ -21,6 +22,7 @@ use parking_lot::Mutex;
 use crate::cluster::catalog::{Namespace, index};
 use crate::cluster::ownership::Ownership;
 use crate::pair::collection::capped::Capped;
+use crate::pair::collection::copied::Copied;
 use crate::pair::collection::doubts::Doubts;
 use crate::pair::collection::duplicate_names::DuplicateNames;
 use crate::pair::collection::held_back::HeldBack;
@@ -114,6 +116,7 @@ pub struct Tracked {
     /// Ops handed to lanes and not yet applied: the gate adds, lanes take off.
     pub in_lanes: AtomicU64,
     pub capped: Capped,
+    pub copied: Copied,
     /// Commands on the target's collection that nobody has answered yet.
     under_way: Count,
     /// Documents that are written one by one.
@@ -164,6 +167,7 @@ impl Tracked {
             indexes_listed_at: AtomicU64::new(0),
             in_lanes: AtomicU64::new(0),
             capped: Capped::default(),
+            copied: Copied::default(),
             under_way: Count::default(),
             duplicate_names: DuplicateNames::default(),
             doubts: Doubts::default(),

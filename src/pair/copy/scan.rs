@@ -222,9 +222,9 @@ impl Scanners {
         self.metrics
             .documents_copied
             .fetch_sub(documents.swap(0, Relaxed), Relaxed);
-        self.metrics
-            .bytes_copied
-            .fetch_sub(bytes.swap(0, Relaxed), Relaxed);
+        let bytes = bytes.swap(0, Relaxed);
+        self.metrics.bytes_copied.fetch_sub(bytes, Relaxed);
+        unit.tracked.copied.take_back(bytes);
     }
 
     /// Moves `reached` on where something was read.
@@ -369,6 +369,7 @@ impl Scanners {
             .documents_copied
             .fetch_add(documents.len() as u64, Relaxed);
         self.metrics.bytes_copied.fetch_add(bytes, Relaxed);
+        unit.tracked.copied.add(bytes);
     }
 }
 

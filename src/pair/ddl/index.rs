@@ -73,6 +73,7 @@ impl Indexer {
             if self.carry_out(&target, plan).await? {
                 self.metrics.indexes_total.fetch_add(there, Relaxed);
                 self.metrics.indexes_built.fetch_add(there, Relaxed);
+                tracked.copied.built(there);
                 failpoint::hit("index-built");
                 return Ok(());
             }
@@ -184,10 +185,12 @@ impl Indexer {
                 format_args!("of the indexes {names} of {ns} drop there what it does not take"),
             )
         });
-        match &built {
-            Ok(()) => self.metrics.indexes_built.fetch_add(count, Relaxed),
-            Err(_) => self.metrics.indexes_total.fetch_sub(count, Relaxed),
-        };
+        if built.is_ok() {
+            self.metrics.indexes_built.fetch_add(count, Relaxed);
+            target.tracked.copied.built(count);
+        } else {
+            self.metrics.indexes_total.fetch_sub(count, Relaxed);
+        }
         if built.is_ok() && are_changed {
             // It may have switched off pre-images.
             options::align(&self.lister, &self.target, target.tracked).await?;

@@ -3,18 +3,20 @@
 //! It also knows what else moves chunks (migrations by hand, resharding), and waits for
 //! it: ownership is certain only while no chunk moves (R8).
 
+pub mod back;
+
 use std::time::{Duration, Instant};
 
-use bson::raw::CString;
-use bson::{Document, RawBson, RawDocument, RawDocumentBuf, doc, rawdoc};
+use bson::{Document, RawDocument, RawDocumentBuf, doc};
 use futures_util::TryStreamExt;
 use mongodb::{Client, options::ReadConcern};
 
 use crate::cluster::admin;
 use crate::cluster::deployment::{Deployment, Topology};
 use crate::cluster::entry::Entry;
-use crate::cluster::retry::answered;
+use crate::cluster::retry::{answered, within};
 use crate::codes;
+use crate::control::balancer::back::{SETTINGS, put_back, row};
 use crate::error::{Error, Kind, Result};
 
 /// How long the balancer's current round may take. Afterwards the balancer is off anyway.
@@ -23,15 +25,10 @@ const STOP_WAIT: Duration = Duration::from_secs(60);
 /// takes seconds to a few minutes.
 const QUIET_WAIT: Duration = Duration::from_secs(600);
 const QUIET_POLL: Duration = Duration::from_millis(500);
+/// How long a router may take to show its settings to somebody who waits for an answer.
+const SHOW_WAIT: Duration = Duration::from_secs(4);
 /// The mode in which it moves chunks.
 const ON: &str = "full";
-
-/// Rows and fields of `config.settings` that stopping and starting the balancer changes.
-/// Up to 6.0.5 this switches auto-splitting too.
-const SETTINGS: [(&str, &[&str]); 2] = [
-    ("balancer", &["mode", "stopped"]),
-    ("autosplit", &["enabled"]),
-];
 
 /// What was set when the run began; None for replica sets.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,11 +42,19 @@ pub struct Found {
 impl Found {
     /// The mode, if it is set.
     pub fn mode(&self) -> Option<&str> {
-        let rows = self.settings.as_ref()?;
-        rows.iter()
-            .find(|row| row.get_str("_id").is_ok_and(|id| id == "balancer"))?
+        row(self.settings.as_ref()?, "balancer")?
             .get_str("mode")
             .ok()
+    }
+
+    /// `on`, `off`, or the mode that is neither. None for replica sets.
+    pub fn state(&self) -> Option<String> {
+        let third = self.mode().filter(|mode| !matches!(*mode, ON | "off"));
+        Some(match (self.enabled?, third) {
+            (true, _) => "on".to_owned(),
+            (false, Some(mode)) => format!("in mode {mode}"),
+            (false, None) => "off".to_owned(),
+        })
     }
 }
 
@@ -108,43 +113,46 @@ pub async fn stop(deployment: &Deployment) -> Result<()> {
 }
 
 /// Puts the balancer and all that stopping it changed back as found. A failure is for a
-/// loud warning only.
+/// loud warning only; its remedy is what `by_hand` says.
 pub async fn restore(deployment: &Deployment, found: &Found) -> Result<()> {
+    let restored = restore_each(deployment, found).await;
+    restored.map_err(|e| {
+        let commands = back::by_hand(found, None);
+        e.remedy(format!("run {} on it by hand", back::listed(&commands)))
+    })
+}
+
+async fn restore_each(deployment: &Deployment, found: &Found) -> Result<()> {
+    let side = deployment.side;
     if found.enabled == Some(true) {
         admin::balancer_start(&deployment.entry)
             .await
-            .map_err(|e| {
-                e.context(format_args!(
-                    "starting the balancer of the {} again",
-                    deployment.side
-                ))
-                .remedy("run `sh.startBalancer()` on it by hand")
-            })?;
+            .map_err(|e| e.context(format_args!("starting the balancer of the {side} again")))?;
     }
     let Some(before) = &found.settings else {
         return Ok(());
     };
     let now = settings(deployment).await?;
     for (id, fields) in SETTINGS {
-        let row = |rows: &[RawDocumentBuf]| {
-            rows.iter()
-                .find(|row| row.get_str("_id").is_ok_and(|is| is == id))
-                .cloned()
-        };
-        let before = row(before);
-        let Some(command) = put_back(id, fields, before.as_deref(), row(&now).as_deref())? else {
+        let Some(command) = put_back(id, fields, row(before, id), row(&now, id))? else {
             continue;
         };
-        write(&deployment.entry, &command).await.map_err(|e| {
-            let found = before.map_or("not there".to_owned(), |row| format!("{row:?}"));
-            e.context(format_args!(
-                "restoring `{id}` in config.settings of the {}",
-                deployment.side
-            ))
-            .remedy(format!("restore it by hand: it was {found}"))
-        })?;
+        let restoring = format!("restoring `{id}` in config.settings of the {side}");
+        write(&deployment.entry, &command)
+            .await
+            .map_err(|e| e.context(restoring))?;
     }
     Ok(())
+}
+
+/// What an operator types on a mongos so that it is as found: the commands that `restore`
+/// sends, as the settings are now. Empty if it is as found, and for replica sets.
+pub async fn by_hand(deployment: &Deployment, found: &Found) -> Vec<String> {
+    if deployment.topology == Topology::ReplicaSet {
+        return Vec::new();
+    }
+    let now = within(SHOW_WAIT, "the router", settings(deployment)).await;
+    back::by_hand(found, now.ok().as_deref())
 }
 
 async fn write(router: &Entry, command: &RawDocument) -> Result<()> {
@@ -153,56 +161,6 @@ async fn write(router: &Entry, command: &RawDocument) -> Result<()> {
         Some(errors) => Err(Error::new(Kind::Server, errors.to_string())),
         None => Ok(()),
     }
-}
-
-/// The command by which a row has these fields as before, and keeps what else somebody set
-/// meanwhile. None if it has.
-fn put_back(
-    id: &str,
-    fields: &[&str],
-    before: Option<&RawDocument>,
-    now: Option<&RawDocument>,
-) -> Result<Option<RawDocumentBuf>> {
-    let (before, now) = match (before, now) {
-        (None, None) => return Ok(None),
-        (Some(before), None) => return Ok(Some(update(id, before.to_owned(), true))),
-        (None, Some(now))
-            if now
-                .iter_elements()
-                .flatten()
-                .all(|e| is_ours(e.key().as_str(), fields)) =>
-        {
-            let delete = rawdoc! {"q": {"_id": id}, "limit": 1};
-            return Ok(Some(rawdoc! {"delete": "settings", "deletes": [delete]}));
-        }
-        (before, Some(now)) => (before.map(RawDocument::to_owned).unwrap_or_default(), now),
-    };
-    let (mut set, mut unset) = (RawDocumentBuf::new(), RawDocumentBuf::new());
-    for field in fields {
-        match (before.get(field)?, now.get(field)?) {
-            (Some(was), is) if is != Some(was) => {
-                set.append(CString::try_from(*field)?, RawBson::from(was))
-            }
-            (None, Some(_)) => unset.append(CString::try_from(*field)?, true),
-            _ => {}
-        }
-    }
-    let mut change = RawDocumentBuf::new();
-    for (operator, fields) in [(bson::cstr!("$set"), set), (bson::cstr!("$unset"), unset)] {
-        if !fields.is_empty() {
-            change.append(operator, fields);
-        }
-    }
-    Ok((!change.is_empty()).then(|| update(id, change, false)))
-}
-
-fn is_ours(name: &str, fields: &[&str]) -> bool {
-    name == "_id" || fields.contains(&name)
-}
-
-fn update(id: &str, update: RawDocumentBuf, upsert: bool) -> RawDocumentBuf {
-    let update = rawdoc! {"q": {"_id": id}, "u": update, "upsert": upsert};
-    rawdoc! {"update": "settings", "updates": [update]}
 }
 
 /// Texts that say what moves chunks or data between shards right now. Empty for replica
@@ -304,66 +262,6 @@ fn migration(row: &Document, ns: &str, donor: &str, recipient: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_stopping_changed_is_put_back_and_nothing_else() {
-        let row = |fields: RawDocumentBuf| Some(fields);
-        let off = || row(rawdoc! {"_id": "balancer", "mode": "off", "stopped": true});
-        let windowed = row(
-            rawdoc! {"_id": "balancer", "mode": "off", "stopped": true, "activeWindow": {"start": "1:00"}},
-        );
-        let full = row(rawdoc! {"_id": "balancer", "mode": "full", "stopped": false});
-        let old = row(rawdoc! {"_id": "balancer", "stopped": true});
-        let rows = [
-            (None, None, None),
-            (off(), off(), None),
-            (
-                None,
-                off(),
-                Some(
-                    rawdoc! {"delete": "settings", "deletes": [{"q": {"_id": "balancer"}, "limit": 1}]},
-                ),
-            ),
-            (
-                old.clone(),
-                None,
-                Some(update("balancer", old.clone().unwrap(), true)),
-            ),
-            (
-                old,
-                off(),
-                Some(update(
-                    "balancer",
-                    rawdoc! {"$unset": {"mode": true}},
-                    false,
-                )),
-            ),
-            (
-                full,
-                off(),
-                Some(update(
-                    "balancer",
-                    rawdoc! {"$set": {"mode": "full", "stopped": false}},
-                    false,
-                )),
-            ),
-            (off(), windowed.clone(), None),
-            (
-                None,
-                windowed,
-                Some(update(
-                    "balancer",
-                    rawdoc! {"$unset": {"mode": true, "stopped": true}},
-                    false,
-                )),
-            ),
-        ];
-        for (before, now, expect) in rows {
-            let command =
-                put_back("balancer", SETTINGS[0].1, before.as_deref(), now.as_deref()).unwrap();
-            assert_eq!(command, expect, "{before:?} {now:?}");
-        }
-    }
 
     #[test]
     fn a_migration_is_named_alike_by_config_server_and_shard() {

@@ -1,12 +1,15 @@
 //! The state of one run that operators see: phase, warnings, outcome. Every
 //! snapshot is made here.
 
+mod age;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 
+use crate::control::run::age::Age;
 use crate::observe::counters::{PairMetrics, PairSnapshot};
 use crate::observe::obstacles::Obstacles;
 use crate::observe::phase::{Change, Phase};
@@ -19,7 +22,6 @@ use crate::pair::throttle::Throttle;
 /// One run. Cheap to share; every lock is short.
 #[derive(Debug)]
 pub struct Run {
-    started: Instant,
     /// Obstacles that do not belong to a single pair.
     pub obstacles: Obstacles,
     /// How fast the pairs may go.
@@ -30,6 +32,7 @@ pub struct Run {
 #[derive(Debug)]
 struct State {
     id: String,
+    age: Age,
     phase: Phase,
     /// How it came to that phase, oldest first.
     phases: Vec<Change>,
@@ -55,6 +58,7 @@ impl Run {
     pub fn new() -> Arc<Self> {
         let state = State {
             id: bson::oid::ObjectId::new().to_hex(),
+            age: Age::new(now_ms()),
             phase: Phase::Validating,
             phases: vec![begun("the process has begun")],
             pairs: Vec::new(),
@@ -73,7 +77,6 @@ impl Run {
             reverse: Reverse::No,
         };
         Arc::new(Run {
-            started: Instant::now(),
             obstacles: Obstacles::default(),
             throttle: Arc::default(),
             state: Mutex::new(state),
@@ -131,6 +134,7 @@ impl Run {
         state.pairs.clear();
         state.phase = Phase::Validating;
         state.phases = vec![begun("the way back begins")];
+        state.age.begin_anew(now_ms());
         state.reverse = Reverse::Running;
         self.set_limits(&state);
         drop(state);
@@ -183,6 +187,7 @@ impl Run {
     /// Those of an earlier process come first.
     pub fn recall(&self, earlier: Vec<Change>) {
         let mut state = self.state.lock();
+        state.age.recall(&earlier);
         let own = std::mem::replace(&mut state.phases, earlier);
         own.into_iter().for_each(|own| own.join(&mut state.phases));
     }
@@ -331,8 +336,9 @@ impl Run {
         all.into_iter().map(told).collect()
     }
 
-    pub fn elapsed_s(&self) -> f64 {
-        self.started.elapsed().as_secs_f64()
+    /// Of the run, over all its processes.
+    pub fn run_s(&self) -> f64 {
+        self.state.lock().age.run_s(now_ms())
     }
 
     pub fn snapshot(&self) -> Snapshot {
@@ -349,7 +355,8 @@ impl Run {
             run_id: state.id.clone(),
             phase,
             phases: state.phases.clone(),
-            elapsed_s: self.elapsed_s(),
+            elapsed_s: state.age.process_s(),
+            run_s: state.age.run_s(now_ms()),
             can_cutover: phase == Phase::Ready,
             lag_ms,
             lag_ms_max,

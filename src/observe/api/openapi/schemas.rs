@@ -1,76 +1,15 @@
-//! The API as an OpenAPI document (3.1), made from the list of endpoints, the tables of
-//! counters and knobs, and the schemas here.
-//!
-//! Every answer has exactly the fields of its schema: a test asks a real process for each.
+//! The schemas of the OpenAPI document: each body that is taken, each answer that is given.
 
 use serde_json::{Map, Value, json};
 
 use crate::config::knobs::{self, Bounds};
-use crate::observe::api::routes::{ENDPOINTS, Endpoint};
 use crate::observe::counters::PAIR_FIELDS;
 
-/// The document.
-pub fn document() -> Value {
-    let mut paths = Map::new();
-    for endpoint in ENDPOINTS {
-        let path = paths.entry(endpoint.path).or_insert_with(|| json!({}));
-        path[endpoint.method.to_lowercase()] = operation(endpoint);
-    }
-    json!({
-        "openapi": "3.1.0",
-        "info": {
-            "title": "shardlift, a running migration",
-            "version": env!("CARGO_PKG_VERSION"),
-            "license": {"name": "MIT"},
-        },
-        "paths": paths,
-        "components": {
-            "schemas": schemas(),
-            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
-        },
-        "security": [{}, {"token": []}],
-    })
-}
-
-fn operation(endpoint: &Endpoint) -> Value {
-    let refusal = |what: &str, schema: &str| json!({"description": what, "content": {"application/json": {"schema": of(schema)}}});
-    let own = match endpoint.answer {
-        "Outcome" => "Outcome",
-        _ => "Sentence",
-    };
-    let mut operation = json!({
-        "summary": endpoint.says,
-        "responses": {
-            "200": {"description": endpoint.says, "content": content(endpoint.answer)},
-            "401": refusal("the token is missing or another", "Sentence"),
-            "403": refusal("a page or host that is not ours", "Sentence"),
-            "409": refusal("refused now; the answer says why", own),
-        },
-    });
-    if let Some(body) = endpoint.body {
-        let is_required = schemas()[body].get("required").is_some();
-        operation["requestBody"] =
-            json!({"content": {"application/json": {"schema": of(body)}}, "required": is_required});
-        operation["responses"]["400"] = refusal("a body that cannot be read", "Sentence");
-    }
-    operation
-}
-
-fn content(answer: &str) -> Value {
-    if answer == "application/json" {
-        json!({answer: {"schema": {"type": "object"}}})
-    } else if answer.contains('/') {
-        json!({answer: {"schema": {"type": "string"}}})
-    } else {
-        json!({"application/json": {"schema": of(answer)}})
-    }
-}
-
-fn of(schema: &str) -> Value {
+pub(super) fn of(schema: &str) -> Value {
     json!({"$ref": format!("#/components/schemas/{schema}")})
 }
 
-fn schemas() -> Value {
+pub(super) fn schemas() -> Value {
     json!({
         "Snapshot": snapshot(),
         "Pair": pair(),
@@ -87,9 +26,10 @@ fn schemas() -> Value {
             ("message", text("What happens now, or why it cannot.")),
         ]),
         "CutoverBody": optional([("block_writes", flag("The source refuses users' writes first."))]),
-        "PauseBody": optional([("by", text("By whom, and why."))]),
+        "PauseBody": optional([("by", text("By whom, and why: the first 200 characters are kept."))]),
         "RecopyBody": recopy_body(),
-        "Limits": optional([("copy_mb_s", bounded("copy_mb_s")), ("ops_s", bounded("ops_s"))]),
+        "StartBody": start_body(),
+        "Limits": optional(["copy_mb_s", "ops_s"].map(|name| (name, or_null(bounded(name))))),
         "Progress": object([("progress", progress()), ("success", flag("Always true."))]),
         "Outcome": {"oneOf": [
             object([("success", json!({"const": true}))]),
@@ -129,6 +69,10 @@ fn snapshot() -> Value {
         ("phase", phase),
         ("phases", list(changes)),
         ("elapsed_s", number("Since the process began.")),
+        (
+            "run_s",
+            number("Since the run began, over all its processes, as far as that is known."),
+        ),
         ("can_cutover", flag("A cutover would be accepted now.")),
         ("lag_ms", whole("Largest lag of any pair.")),
         ("lag_ms_max", whole("Largest lag so far.")),
@@ -185,6 +129,22 @@ fn recopy_body() -> Value {
     body
 }
 
+fn start_body() -> Value {
+    let words = json!({"enum": ["none", "sourceAndDestination", "destinationOnly"]});
+    optional([
+        ("source", or_null(json!({"enum": ["cluster0", "cluster1"]}))),
+        (
+            "destination",
+            or_null(json!({"enum": ["cluster0", "cluster1"]})),
+        ),
+        ("reversible", flag("Refused if the run lacks it.")),
+        (
+            "enableUserWriteBlocking",
+            json!({"oneOf": [flag("Refused if true."), words]}),
+        ),
+    ])
+}
+
 fn pair() -> Value {
     let mut fields = vec![("name", text("Source id → target id."))];
     for (name, kind, help) in PAIR_FIELDS {
@@ -214,7 +174,7 @@ fn history() -> Value {
         (
             "points",
             list(object([
-                ("at_s", number("Since the process began.")),
+                ("at_ms", whole("Since 1970.")),
                 ("lag_ms", values()),
                 ("documents_per_s", values()),
                 ("bytes_per_s", values()),
@@ -291,9 +251,12 @@ fn progress() -> Value {
         ("canCommit", flag("A cutover would be accepted now.")),
         (
             "canWrite",
-            flag("The target takes the applications' writes."),
+            flag("The destination takes the applications' writes."),
         ),
-        ("info", maybe(text("What goes on."))),
+        (
+            "info",
+            text("What goes on; where mongosync has no word, one of ours."),
+        ),
         ("lagTimeSeconds", whole("s")),
         ("lag", lag),
         (
@@ -317,7 +280,9 @@ fn progress() -> Value {
         ("totalEventsApplied", whole("Ops.")),
         (
             "estimatedSecondsToCEACatchup",
-            maybe(whole("Null while copying.")),
+            maybe(whole(
+                "0: caught up. Null while copying, and while lag does not fall.",
+            )),
         ),
         (
             "estimatedOplogTimeRemaining",

@@ -2,6 +2,7 @@
 //! the story of a whole run.
 
 // Before, and beside.
+pub mod gap;
 pub mod run;
 pub mod sides;
 pub mod throttle;

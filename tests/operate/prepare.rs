@@ -21,14 +21,14 @@ use crate::migrate::expect_equal;
 
 /// An application that writes until its writes are refused for good.
 #[derive(Default)]
-struct Till {
+pub(super) struct Till {
     written: AtomicU64,
-    refused: AtomicBool,
-    closed: AtomicBool,
+    pub(super) refused: AtomicBool,
+    pub(super) closed: AtomicBool,
 }
 
 impl Till {
-    async fn open(uri: &str) -> (Arc<Till>, tokio::task::JoinHandle<()>) {
+    pub(super) async fn open(uri: &str) -> (Arc<Till>, tokio::task::JoinHandle<()>) {
         let mut options = ClientOptions::parse(uri).await.unwrap();
         options.app_name = Some("till".to_owned());
         let client = Client::with_options(options).unwrap();

@@ -61,6 +61,7 @@ mod time_series;
 mod told;
 mod validate;
 mod validate_hosts;
+mod validate_parts;
 mod validate_roles;
 mod validate_verdicts;
 mod validate_warnings;

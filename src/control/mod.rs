@@ -233,6 +233,7 @@ async fn migrate_observed(
             outcome = recover(process, requests) => outcome,
             lost = opened.keep_lease() => Err(lost),
             never = opened.window.answer(run, &opened.stores.run) => match never {},
+            never = validate::judge_again(&opened.sides), if opened.is_taken_up => match never {},
             never = phases::keep(run, &opened.stores.run) => match never {},
         }
     };

@@ -44,6 +44,9 @@ pub struct Opened {
     /// The cutover window.
     pub window: Arc<Window>,
     pub reverse: Reverse,
+    /// An earlier process validated it. A way back is not judged again: its target is meant to
+    /// be closed to users.
+    pub is_taken_up: bool,
     lease: Lease,
 }
 
@@ -238,6 +241,7 @@ async fn take_up(config: &Config, mut sides: Sides, state: RunState, run: &Run) 
         feeds,
         window,
         reverse: state.reverse,
+        is_taken_up: state.reverse != Reverse::Itself,
         lease,
     })
 }
@@ -291,6 +295,7 @@ async fn begin(config: &Config, sides: Sides, store: &RunStore, run: &Run) -> Re
         feeds,
         window: Arc::new(Window::new(config.window_h, None)),
         reverse: state.reverse,
+        is_taken_up: false,
         lease,
     })
 }

@@ -116,9 +116,8 @@ async fn refuses_scans(shard: &Shard) -> Result<bool> {
 }
 
 /// Every shard's clock against this host's.
-pub(super) async fn clocks(source: &Deployment, target: &Deployment) -> Check {
-    let sides = [source, target];
-    let shards = sides.into_iter().flat_map(|side| {
+pub(super) async fn clocks(sides: &[&Deployment]) -> Check {
+    let shards = sides.iter().flat_map(|side| {
         let name = move |shard: &Shard| format!("{} shard {}", side.side, shard.id);
         side.shards.iter().map(move |shard| (name(shard), shard))
     });

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::cluster::catalog::{self, CollectionKind, Namespace};
 use crate::cluster::deployment::Shard;
 use crate::cluster::probe;
+use crate::codes;
 use crate::config::Config;
 use crate::control::balancer;
 use crate::control::balancers::{self, Balancers};
@@ -96,10 +97,15 @@ pub async fn open(config: &Config, run: &Run) -> Result<Opened> {
 
 async fn open_on(config: &Config, sides: Sides, run: &Run) -> Result<Opened> {
     let store = RunStore::new(&sides.target.shards[0]);
-    if config.restart {
+    let read = store.load().await;
+    let recorded = told_by_validation(config, &sides, read).await?;
+    let recorded = if config.restart {
         wipe_recorded(config, &sides, &store, run).await?;
-    }
-    match store.load().await? {
+        store.load().await?
+    } else {
+        recorded
+    };
+    match recorded {
         Some(state) => take_up(config, sides, state, run).await,
         None if config.turned => Err(Error::internal("no way back is recorded")),
         None => {
@@ -107,6 +113,16 @@ async fn open_on(config: &Config, sides: Sides, run: &Run) -> Result<Opened> {
             begin(config, sides, &store, run).await
         }
     }
+}
+
+/// Where servers do not let us read what is recorded, validation says so, with all the rest.
+async fn told_by_validation<T>(config: &Config, sides: &Sides, read: Result<T>) -> Result<T> {
+    if let Err(e) = &read
+        && e.code == Some(codes::MAJORITY_READS_NOT_ENABLED)
+    {
+        validate::require(config, sides, &BTreeSet::new()).await?;
+    }
+    read
 }
 
 async fn wipe_recorded(config: &Config, sides: &Sides, store: &RunStore, run: &Run) -> Result<()> {
@@ -247,7 +263,8 @@ async fn take_up(config: &Config, mut sides: Sides, state: RunState, run: &Run) 
 }
 
 async fn begin(config: &Config, sides: Sides, store: &RunStore, run: &Run) -> Result<Opened> {
-    recorded::is_followed_by_none(&sides.source).await?;
+    let followed = recorded::is_followed_by_none(&sides.source).await;
+    told_by_validation(config, &sides, followed).await?;
     validate::require(config, &sides, &BTreeSet::new()).await?;
     if config.reverse {
         recorded::has_no_run(&sides.source).await?;

@@ -52,13 +52,14 @@ async fn of_side(side: &Deployment) -> Vec<Check> {
 }
 
 async fn state_of(side: &Deployment) -> Vec<Check> {
-    let (mut checks, moving, scans) = tokio::join!(
+    let (mut checks, moving, majority, scans) = tokio::join!(
         members::checks(side),
         ask::balancer(side),
+        settings::majority_reads(side),
         settings::scans(side)
     );
     checks.extend(moving);
-    checks.push(scans);
+    checks.extend([majority, scans]);
     grouped(Group::state_of(side.side), checks)
 }
 

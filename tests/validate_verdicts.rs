@@ -54,7 +54,7 @@ impl Told {
         check.unwrap_or_else(|| panic!("there is no check {name}"))
     }
 
-    fn found(&self, name: &str) -> &str {
+    pub(crate) fn found(&self, name: &str) -> &str {
         self.check(name)["found"].as_str().unwrap()
     }
 }

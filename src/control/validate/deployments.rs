@@ -92,6 +92,6 @@ async fn of_them_together(source: &Deployment, target: &Deployment) -> Vec<Check
     checks.push(users.about(Group::Privileges));
     checks.push(skew.about(Group::SourceState));
     checks.extend(balancing.map(|check| check.about(Group::SourceState)));
-    checks.extend(disk.map(|check| check.about(Group::Capacity)));
+    checks.push(disk.about(Group::Capacity));
     checks
 }

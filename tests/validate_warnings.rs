@@ -16,6 +16,7 @@ use shardlift::control::validate::{self, Check, Group, Verdict};
 use shardlift::wire::way::Way;
 
 use crate::fixture::{self, run};
+use crate::validate_verdicts::told;
 
 pub(crate) async fn check(source: &Deployment, target: &Deployment, name: &str) -> Check {
     let catalog = catalog::read(source).await.unwrap();
@@ -164,8 +165,12 @@ async fn a_member_that_is_not_reached_is_named_with_the_step_that_failed() {
     const HEALTHY: &str = "source shards healthy";
     let sound = check(&source, &target, HEALTHY).await;
     assert_eq!(sound.verdict, Verdict::Ok, "{sound:?}");
+    let strict = || told(&a.uri(), &b.uri(), &["--profile", "atlas"]);
+    strict().is(NAME, "ok", "all 3, by their names");
     a.members()[secondary].freeze();
     let frozen = check(&source, &target, NAME).await;
+    strict().is(NAME, "failed", &a.member_hosts()[secondary]);
+    told(&a.uri(), &b.uri(), &[]).is(NAME, "warning", &a.member_hosts()[secondary]);
     // Its set notices after some heartbeats.
     let weak = loop {
         let now = check(&source, &target, HEALTHY).await;

@@ -139,6 +139,7 @@ pub async fn all(
             let away = |side: &Result<Deployment>| side.as_ref().err().cloned();
             let unreached = away(&source).or_else(|| away(&target));
             checks.extend(of_those_reached(config, source.ok(), target.ok()).await);
+            let mut checks = profile::judged(config.profile, checks);
             checks.sort_by_key(|check| check.group);
             return Validation { checks, unreached };
         }
@@ -157,6 +158,7 @@ pub async fn all(
     }
     checks.extend(of_config(config, &source, &target));
     checks.extend(of_reverse(config, &source, &target).await);
+    let mut checks = profile::judged(config.profile, checks);
     checks.sort_by_key(|check| check.group);
     Validation {
         checks,
@@ -243,6 +245,7 @@ pub async fn require(config: &Config, sides: &Sides, to_wipe: &BTreeSet<Namespac
     checks.push(content::names(&unnamed));
     checks.extend(of_config(config, &sides.source, &sides.target));
     checks.extend(of_reverse(config, &sides.source, &sides.target).await);
+    let checks = profile::judged(config.profile, checks);
     for check in checks.iter().filter(|check| !check.has_failed()) {
         tell(check);
     }

@@ -63,6 +63,7 @@ mod validate;
 mod validate_hosts;
 mod validate_parts;
 mod validate_roles;
+mod validate_unsupported;
 mod validate_verdicts;
 mod validate_warnings;
 mod verify;

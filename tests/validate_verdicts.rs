@@ -362,6 +362,8 @@ async fn what_is_asked_of_older_releases() {
     const TARGET: &str = "target allows majority reads";
     told(&from, &to, &[]).is(SOURCE, "failed", "a has them switched off");
     told(&from, &to, &[]).is(TARGET, "ok", "yes");
+    const LATER: &str = "what is made while it runs";
+    told(&from, &to, &[]).is(LATER, "warning", "that the target's release refuses");
 
     // As a target, too; and a start says so, with all else that is wrong.
     let other = rig::set("c", rig::of(4, 4)).await;

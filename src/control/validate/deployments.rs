@@ -21,7 +21,8 @@ pub(super) async fn of_both(source: &Deployment, target: &Deployment) -> Vec<Che
 
 /// Those of one side, where the other is away.
 pub(super) async fn of_one(side: &Deployment) -> Vec<Check> {
-    let (mut checks, clocks) = tokio::join!(of_side(side), settings::clocks(&[side]));
+    let alone = [side];
+    let (mut checks, clocks) = tokio::join!(of_side(side), settings::clocks(&alone));
     checks.push(clocks.about(Group::state_of(side.side)));
     checks.extend(of_this_host());
     checks
@@ -79,9 +80,10 @@ async fn of_source(source: &Deployment) -> Vec<Check> {
 
 async fn of_them_together(source: &Deployment, target: &Deployment) -> Vec<Check> {
     let (a, b) = (topology::Side::of(source), topology::Side::of(target));
+    let sides = [source, target];
     let (identity, skew, disk, balancing, users) = tokio::join!(
         ask::identity(source, target),
-        settings::clocks(&[source, target]),
+        settings::clocks(&sides),
         host::target_disk(source, target),
         settings::balancing(source, target),
         users::check(source, target)

@@ -265,7 +265,8 @@ const OF_A_START: [&str; 6] = [
 /// Warns of what has become of both sides since a run that is taken up was validated; it goes
 /// on meanwhile. Never ends.
 pub async fn judge_again(sides: &Sides) -> Infallible {
-    let checks = deployments::of_both(&sides.source, &sides.target).await;
+    // On the heap: what it is polled beside is large itself.
+    let checks = Box::pin(deployments::of_both(&sides.source, &sides.target)).await;
     let noted = checks.iter().filter(|check| check.verdict != Verdict::Ok);
     noted
         .filter(|check| !OF_A_START.contains(&check.name))

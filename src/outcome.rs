@@ -15,6 +15,7 @@ use shardlift::control::validate::{Check, Validation, Verdict};
 use shardlift::error::{Error, Kind, Result};
 use shardlift::observe::client::Client;
 use shardlift::observe::display::Picture;
+use shardlift::observe::phase::Phase;
 use shardlift::observe::plain;
 use shardlift::observe::prepared::Prepared;
 use shardlift::observe::reverse::Reverse;
@@ -23,6 +24,8 @@ use shardlift::verify::Report;
 
 /// Time between two lines while a cutover is followed.
 const LINE_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a cutover is asked for again while only the optime gap is in its way.
+const GAP_PATIENCE: Duration = Duration::from_secs(60);
 
 /// The state of a running migration; with `--watch` until it ends.
 pub(crate) fn status(call: &Invocation, client: &Client) -> Result<()> {
@@ -91,7 +94,7 @@ pub(crate) fn cutover(call: &Invocation, client: &Client, meant: Reverse) -> Res
     let accepted = if call.block_writes {
         client.cutover_blocking_writes()?
     } else {
-        client.cutover()?
+        at_no_gap(call, client)?
     };
     if call.no_wait {
         return print(plain::line(&accepted));
@@ -104,6 +107,26 @@ pub(crate) fn cutover(call: &Invocation, client: &Client, meant: Reverse) -> Res
         }
     })?;
     print(if call.json { end.json() } else { end.table() })
+}
+
+/// Asks for the cutover; again for a while where the gap alone is in the way, and says so.
+fn at_no_gap(call: &Invocation, client: &Client) -> Result<String> {
+    let deadline = Instant::now() + GAP_PATIENCE;
+    loop {
+        let refused = match client.cutover() {
+            Err(refused) if refused.kind == Kind::Control => refused,
+            answer => return answer,
+        };
+        // With anything else in the way it is not ready.
+        let now = client.status()?;
+        if call.no_wait || now.phase != Phase::Ready || deadline <= Instant::now() {
+            return Err(refused);
+        }
+        if !call.json {
+            print(now.line())?;
+        }
+        std::thread::sleep(LINE_INTERVAL);
+    }
 }
 
 /// What a cutover would wait for, and the steps.

@@ -9,6 +9,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::time::Instant;
 
 use bson::{RawBsonRef, RawDocument};
 
@@ -142,6 +143,8 @@ pub struct Walls {
     samples: VecDeque<(Position, u64)>,
     newest_ms: u64,
     applied_ms: u64,
+    /// When all that the source had was applied, by this host's clock.
+    level_at: Option<Instant>,
 }
 
 const SAMPLES_MAX: usize = 100_000;
@@ -165,8 +168,15 @@ impl Walls {
     }
 
     /// Lag in ms once `watermark` is applied, the source's newest write being
-    /// at `source_ms`. `caught_up`: everything the source has is applied.
-    pub fn lag_ms(&mut self, watermark: Position, source_ms: u64, caught_up: bool) -> u64 {
+    /// at `source_ms`. `caught_up`: everything the source has is applied. A write after a
+    /// silence is late only since it came, not since the write before it.
+    pub fn lag_ms(
+        &mut self,
+        watermark: Position,
+        source_ms: u64,
+        caught_up: bool,
+        now: Instant,
+    ) -> u64 {
         while self
             .samples
             .front()
@@ -180,10 +190,13 @@ impl Walls {
         let newest_ms = self.newest_ms.max(source_ms);
         if caught_up {
             self.applied_ms = self.applied_ms.max(newest_ms);
+            self.level_at = Some(now);
         }
+        let level = self.level_at.map(|at| now.saturating_duration_since(at));
+        let since_level_ms = level.map_or(u64::MAX, |since| since.as_millis() as u64);
         match self.applied_ms {
             0 => 0,
-            applied_ms => newest_ms.saturating_sub(applied_ms),
+            applied_ms => newest_ms.saturating_sub(applied_ms).min(since_level_ms),
         }
     }
 
@@ -195,6 +208,8 @@ impl Walls {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -251,8 +266,18 @@ mod tests {
             walls.passed(Position(i), 1_000 + i);
         }
         // Position 35 applied: true lag is 1099 - 1035 = 64 ms.
-        let lag = walls.lag_ms(Position(35), 0, false);
+        let now = Instant::now();
+        let lag = walls.lag_ms(Position(35), 0, false, now);
         assert!((64..=64 + 2 * SAMPLE_SPACING_MS).contains(&lag), "{lag}");
-        assert_eq!(walls.lag_ms(Position(99), 1_100, true), 0);
+        assert_eq!(walls.lag_ms(Position(99), 1_100, true, now), 0);
+        // A minute of silence, then writes.
+        let at = |ms| now + Duration::from_millis(ms);
+        walls.passed(Position(100), 61_100);
+        assert_eq!(walls.lag_ms(Position(99), 0, false, at(60_020)), 60_000);
+        assert_eq!(walls.lag_ms(Position(99), 0, true, at(60_030)), 0);
+        walls.passed(Position(101), 121_100);
+        assert_eq!(walls.lag_ms(Position(100), 0, false, at(60_080)), 50);
+        walls.passed(Position(102), 123_100);
+        assert_eq!(walls.lag_ms(Position(101), 0, false, at(122_030)), 2_000);
     }
 }

@@ -2,6 +2,7 @@
 //! asks its API from another host, throttles it, prepares the cutover.
 
 mod api;
+mod gap;
 mod mirror;
 mod page;
 mod prepare;

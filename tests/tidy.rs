@@ -108,7 +108,8 @@ const PAIR: [&str; 22] = [
     "start",
     "mod",
 ];
-const CONTROL: [&str; 27] = [
+const CONTROL: [&str; 28] = [
+    "gap",
     "run",
     "sides",
     "throttle",

@@ -111,6 +111,8 @@ async fn a_role_of_its_own_is_enough(open: &str, uri: &impl Fn(&str, &str) -> St
     run_grant(&root, then).await;
     assert_eq!(remedy().await, None);
 
+    what_a_login_is_not_told(&root, open, uri).await;
+
     let flags = ["--reverse"];
     told(&uri("fit", "x"), open, &flags).is(
         "way back: write to the source",
@@ -165,6 +167,41 @@ async fn run_grant(root: &Client, grant: &str) {
     let roles = bson::serialize_to_bson(&roles).unwrap();
     let grant = doc! {"grantRolesToUser": user, "roles": roles};
     fixture::run(root, &db, grant).await;
+}
+
+/// A login with all that a run needs, and no more.
+async fn what_a_login_is_not_told(root: &Client, open: &str, uri: &impl Fn(&str, &str) -> String) {
+    let about = [
+        "inprog",
+        "replSetGetStatus",
+        "replSetGetConfig",
+        "serverStatus",
+        "getParameter",
+        "appendOplogNote",
+        "useUUID",
+    ];
+    let about = doc! {"resource": {"cluster": true}, "actions": about.to_vec()};
+    let oplog = doc! {"resource": {"db": "local", "collection": "oplog.rs"}, "actions": ["find"]};
+    let role = doc! {
+        "createRole": "narrow", "privileges": [about, oplog], "roles": ["readAnyDatabase"],
+    };
+    fixture::run(root, "admin", role).await;
+    let user = doc! {"createUser": "narrow", "pwd": "x", "roles": ["narrow"]};
+    fixture::run(root, "admin", user).await;
+    let narrow = told(&uri("narrow", "x"), open, &[]);
+    narrow.is("source privileges", "ok", "sufficient");
+    const FILES: &str = "open files of the source";
+    narrow.is(FILES, "warning", "secured does not tell (`getLog`)");
+    let users = "the source's are not known: the login may not read them";
+    narrow.is("users and roles on the target", "warning", users);
+    let asked = told(&uri("root", "p%40ss"), open, &[]);
+    assert!(!asked.found(FILES).contains("does not tell"));
+    // The users made here are not on the other side.
+    asked.is(
+        "users and roles on the target",
+        "warning",
+        "role narrow@admin",
+    );
 }
 
 /// A replica set of one that asks for a login, with the user `root`.

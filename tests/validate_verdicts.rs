@@ -54,7 +54,7 @@ impl Told {
         check.unwrap_or_else(|| panic!("there is no check {name}"))
     }
 
-    fn found(&self, name: &str) -> &str {
+    pub(crate) fn found(&self, name: &str) -> &str {
         self.check(name)["found"].as_str().unwrap()
     }
 }
@@ -358,4 +358,29 @@ async fn what_is_asked_of_older_releases() {
         "majority reads are switched off",
     );
     told(&to, &from, &[]).is("same or newer release", "failed", "source runs 6.0");
+    const SOURCE: &str = "source allows majority reads";
+    const TARGET: &str = "target allows majority reads";
+    told(&from, &to, &[]).is(SOURCE, "failed", "a has them switched off");
+    told(&from, &to, &[]).is(TARGET, "ok", "yes");
+    const LATER: &str = "what is made while it runs";
+    told(&from, &to, &[]).is(LATER, "warning", "that the target's release refuses");
+
+    // As a target, too; and a start says so, with all else that is wrong.
+    let other = rig::set("c", rig::of(4, 4)).await;
+    let other_uri = other.uri();
+    let [there, here] = [told(&other_uri, &from, &[]), told(&from, &other_uri, &[])];
+    there.is(TARGET, "failed", "a has them switched off");
+    there.is(SOURCE, "ok", "yes");
+    here.is(SOURCE, "failed", "a has them switched off");
+    fixture::insert(&source.client().await.unwrap(), "left", "over").await;
+    for (side, source, target, beside) in [
+        (TARGET, other_uri.as_str(), from.as_str(), "left.over"),
+        (SOURCE, &from, &other_uri, "source oplog readable"),
+    ] {
+        let migrate = ["migrate", "--source", source, "--target", target];
+        let flags = ["--api-port", "0", "--progress", "none"];
+        let (code, text) = shardlift(&[&migrate[..], &flags[..]].concat(), None).await;
+        assert_eq!(code, Some(4), "{text}");
+        assert!(text.contains(side) && text.contains(beside), "{text}");
+    }
 }

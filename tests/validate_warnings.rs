@@ -16,6 +16,7 @@ use shardlift::control::validate::{self, Check, Group, Verdict};
 use shardlift::wire::way::Way;
 
 use crate::fixture::{self, run};
+use crate::validate_verdicts::told;
 
 pub(crate) async fn check(source: &Deployment, target: &Deployment, name: &str) -> Check {
     let catalog = catalog::read(source).await.unwrap();
@@ -164,8 +165,12 @@ async fn a_member_that_is_not_reached_is_named_with_the_step_that_failed() {
     const HEALTHY: &str = "source shards healthy";
     let sound = check(&source, &target, HEALTHY).await;
     assert_eq!(sound.verdict, Verdict::Ok, "{sound:?}");
+    let strict = || told(&a.uri(), &b.uri(), &["--profile", "atlas"]);
+    strict().is(NAME, "ok", "all 3, by their names");
     a.members()[secondary].freeze();
     let frozen = check(&source, &target, NAME).await;
+    strict().is(NAME, "failed", &a.member_hosts()[secondary]);
+    told(&a.uri(), &b.uri(), &[]).is(NAME, "warning", &a.member_hosts()[secondary]);
     // Its set notices after some heartbeats.
     let weak = loop {
         let now = check(&source, &target, HEALTHY).await;
@@ -241,6 +246,49 @@ async fn the_command_shows_every_check_by_group_also_where_one_side_is_away() {
     assert_eq!(told.status.code(), Some(3), "{table}");
     assert!(table.contains("  ok         source reached: "), "{table}");
     assert!(table.contains("  FAILED     target reached: "), "{table}");
+    // What the other side is asked for by itself is told all the same.
+    let told_of = |table: &str, told: &[&str], untold: &[&str]| {
+        let is_told = |name: &&str| table.contains(&format!(" {name}: "));
+        assert!(told.iter().all(is_told), "{table}");
+        assert!(!untold.iter().any(is_told), "{table}");
+    };
+    let of_source = [
+        "source members reached",
+        "source privileges",
+        "source shards healthy",
+        "source oplog readable",
+        "source keeps its history",
+        "source oplog window",
+        "open files of the source",
+        "open files of this host",
+        "clocks agree",
+        "collections supported",
+        "names are UTF-8",
+        "order of the copy",
+        "spool disk",
+    ];
+    let of_target = [
+        "target members reached",
+        "target privileges",
+        "target shards healthy",
+        "target takes writes",
+        "open files of the target",
+        "target is empty",
+    ];
+    told_of(&table, &of_source, &of_target);
+    let told = validate_command(nobody, &b.uri(), &[]);
+    let table = String::from_utf8(told.stdout).unwrap();
+    assert_eq!(told.status.code(), Some(3), "{table}");
+    told_of(&table, &of_target, &of_source[..5]);
+    assert!(
+        table.contains("  FAILED     target is empty: the target holds left.over"),
+        "{table}"
+    );
+    let told = validate_command(nobody, nobody, &[]);
+    let table = String::from_utf8(told.stdout).unwrap();
+    assert_eq!(told.status.code(), Some(3), "{table}");
+    told_of(&table, &["spool disk"], &["clocks agree"]);
+    assert!(table.contains(", 2 failed"), "{table}");
 }
 
 /// Makes a collection with a name of these bytes. The driver would read that of `create`.

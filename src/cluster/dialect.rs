@@ -36,6 +36,9 @@ pub struct CatalogForms {
     /// A zone of a hashed key may begin at MinKey or end at MaxKey (4.4+; 4.2 refuses it with
     /// code 72).
     pub hashed_zones_are_whole: bool,
+    /// What a shard still has to delete of ranges that it gave away is in its
+    /// `config.rangeDeletions` (4.4+, with that feature compatibility version).
+    pub notes_orphans: bool,
     /// Options of indexes must be of the type and on the kind of index they are for (5.0+).
     pub strict_indexes: bool,
     /// `applyOps` is an action of its own (5.0+), and which built-in role grants it.
@@ -210,6 +213,7 @@ impl CatalogForms {
             primary_lists_indexes: release < (4, 4),
             routers_go_stale: release < (5, 0),
             hashed_zones_are_whole: (4, 4) <= release,
+            notes_orphans: (4, 4) <= release && "4.4" <= fcv,
             strict_indexes: (5, 0) <= release,
             apply_ops_role: match release {
                 (0..=4, _) => None,
@@ -268,6 +272,9 @@ mod tests {
                 "{major}.{minor} {fcv}"
             );
         }
+        let notes = [(4, 2, "4.2"), (4, 4, "4.2"), (4, 4, "4.4"), (5, 0, "4.4")];
+        let notes = notes.map(|(major, minor, fcv)| of(major, minor, fcv).catalog.notes_orphans);
+        assert_eq!(notes, [false, false, true, true]);
         assert!(of(4, 2, "4.2").reads.seeks_by_flag && !of(4, 4, "4.2").reads.seeks_by_flag);
         assert!(of(4, 4, "4.4").writes.commit_quorum && !of(4, 4, "4.2").writes.commit_quorum);
     }

@@ -2,6 +2,7 @@
 //! the story of a whole run.
 
 // Before, and beside.
+pub mod gap;
 pub mod run;
 pub mod sides;
 pub mod throttle;
@@ -234,6 +235,7 @@ async fn migrate_observed(
             outcome = recover(process, requests) => outcome,
             lost = opened.keep_lease() => Err(lost),
             never = opened.window.answer(run, &opened.stores.run) => match never {},
+            never = validate::judge_again(&opened.sides), if opened.is_taken_up => match never {},
             never = phases::keep(run, &opened.stores.run) => match never {},
         }
     };

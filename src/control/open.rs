@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::cluster::catalog::{self, CollectionKind, Namespace};
 use crate::cluster::deployment::Shard;
 use crate::cluster::probe;
+use crate::codes;
 use crate::config::Config;
 use crate::control::balancer;
 use crate::control::balancers::{self, Balancers};
@@ -44,6 +45,9 @@ pub struct Opened {
     /// The cutover window.
     pub window: Arc<Window>,
     pub reverse: Reverse,
+    /// An earlier process validated it. A way back is not judged again: its target is meant to
+    /// be closed to users.
+    pub is_taken_up: bool,
     lease: Lease,
 }
 
@@ -93,10 +97,15 @@ pub async fn open(config: &Config, run: &Run) -> Result<Opened> {
 
 async fn open_on(config: &Config, sides: Sides, run: &Run) -> Result<Opened> {
     let store = RunStore::new(&sides.target.shards[0]);
-    if config.restart {
+    let read = store.load().await;
+    let recorded = told_by_validation(config, &sides, read).await?;
+    let recorded = if config.restart {
         wipe_recorded(config, &sides, &store, run).await?;
-    }
-    match store.load().await? {
+        store.load().await?
+    } else {
+        recorded
+    };
+    match recorded {
         Some(state) => take_up(config, sides, state, run).await,
         None if config.turned => Err(Error::internal("no way back is recorded")),
         None => {
@@ -104,6 +113,16 @@ async fn open_on(config: &Config, sides: Sides, run: &Run) -> Result<Opened> {
             begin(config, sides, &store, run).await
         }
     }
+}
+
+/// Where servers do not let us read what is recorded, validation says so, with all the rest.
+async fn told_by_validation<T>(config: &Config, sides: &Sides, read: Result<T>) -> Result<T> {
+    if let Err(e) = &read
+        && e.code == Some(codes::MAJORITY_READS_NOT_ENABLED)
+    {
+        validate::require(config, sides, &BTreeSet::new()).await?;
+    }
+    read
 }
 
 async fn wipe_recorded(config: &Config, sides: &Sides, store: &RunStore, run: &Run) -> Result<()> {
@@ -238,12 +257,14 @@ async fn take_up(config: &Config, mut sides: Sides, state: RunState, run: &Run) 
         feeds,
         window,
         reverse: state.reverse,
+        is_taken_up: state.reverse != Reverse::Itself,
         lease,
     })
 }
 
 async fn begin(config: &Config, sides: Sides, store: &RunStore, run: &Run) -> Result<Opened> {
-    recorded::is_followed_by_none(&sides.source).await?;
+    let followed = recorded::is_followed_by_none(&sides.source).await;
+    told_by_validation(config, &sides, followed).await?;
     validate::require(config, &sides, &BTreeSet::new()).await?;
     if config.reverse {
         recorded::has_no_run(&sides.source).await?;
@@ -291,6 +312,7 @@ async fn begin(config: &Config, sides: Sides, store: &RunStore, run: &Run) -> Re
         feeds,
         window: Arc::new(Window::new(config.window_h, None)),
         reverse: state.reverse,
+        is_taken_up: false,
         lease,
     })
 }

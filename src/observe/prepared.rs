@@ -86,7 +86,7 @@ impl Prepared {
 
     fn next_steps(&self, reverse: Reverse) -> Vec<String> {
         let mut steps = Vec::new();
-        if !self.can_cutover {
+        if !self.can_cutover && self.phase != Phase::Ready {
             steps.push(format!(
                 "wait until `shardlift status` says ready: the run is {}",
                 self.phase
@@ -160,7 +160,7 @@ impl Writes {
 }
 
 /// Optime gap: minutes and seconds.
-fn gap(ms: u64) -> String {
+pub fn gap(ms: u64) -> String {
     format!("{}:{:02}", ms / 60_000, ms % 60_000 / 1_000)
 }
 
@@ -259,5 +259,9 @@ mod tests {
         now.reverse = Reverse::Running;
         let back = Prepared::of(&now, Vec::new(), Compares::Nothing).table();
         assert!(back.contains("run `shardlift reverse cutover` ("), "{back}");
+        // Ready, and yet the gap is in the way.
+        (now.phase, now.can_cutover) = (Phase::Ready, false);
+        let behind = Prepared::of(&now, Vec::new(), Compares::Nothing);
+        assert!(behind.steps[0].contains("no writes are seen"), "{behind:?}");
     }
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bson::{RawDocumentBuf, Uuid};
 use parking_lot::Mutex;
@@ -188,7 +188,8 @@ impl Pair {
         let lag_ms = {
             let mut view = self.view.lock();
             let caught_up = self.feed.is_read_to(passed) && watermark == passed;
-            view.walls.lag_ms(watermark, source_ms, caught_up)
+            view.walls
+                .lag_ms(watermark, source_ms, caught_up, Instant::now())
         };
         let m = &self.metrics;
         m.lag_ms.store(lag_ms, Relaxed);

@@ -249,6 +249,12 @@ async fn beyond_this_host_the_api_asks_for_its_token_and_answers_as_its_document
         asker.ask("POST", path, "{}", 400);
     }
     asker.ask("POST", "/cutover", r#"{"block_writes": 5}"#, 400);
+    while !tokio::task::block_in_place(|| client.status())
+        .unwrap()
+        .can_cutover
+    {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
     asker.ask("POST", "/api/v1/cutover", "", 200);
     until(&client, &mut engine, Phase::Done).await;
     asker.ask_all_that_reads();

@@ -21,14 +21,14 @@ use crate::migrate::expect_equal;
 
 /// An application that writes until its writes are refused for good.
 #[derive(Default)]
-struct Till {
+pub(super) struct Till {
     written: AtomicU64,
-    refused: AtomicBool,
-    closed: AtomicBool,
+    pub(super) refused: AtomicBool,
+    pub(super) closed: AtomicBool,
 }
 
 impl Till {
-    async fn open(uri: &str) -> (Arc<Till>, tokio::task::JoinHandle<()>) {
+    pub(super) async fn open(uri: &str) -> (Arc<Till>, tokio::task::JoinHandle<()>) {
         let mut options = ClientOptions::parse(uri).await.unwrap();
         options.app_name = Some("till".to_owned());
         let client = Client::with_options(options).unwrap();
@@ -158,6 +158,44 @@ async fn it_tells_who_writes_and_the_source_refuses_writes_only_for_a_cutover_th
         "writes are refused"
     );
     expect_equal(&source.uri(), &target.uri()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_tells_of_no_writes_to_what_filters_leave_out() {
+    let (source, target) = tokio::join!(
+        fixture::replica_set("a", &[]),
+        fixture::replica_set("b", &[])
+    );
+    let a = source.client().await.unwrap();
+    fixture::insert(&a, "shop", "orders").await;
+    fixture::insert(&a, "other", "x").await;
+    let flags = ["--include", "shop.*"];
+    let mut engine = Engine::start(&source.uri(), &target.uri(), &flags).await;
+    engine.until_ready().await;
+    let outside = tokio::spawn(async move {
+        loop {
+            fixture::insert(&a, "other", "x").await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    let prepared =
+        || -> Prepared { serde_json::from_str(&command(&engine, &["prepare", "--json"])).unwrap() };
+    let quiet = prepared();
+    assert!(quiet.shards[0].writes.is_empty(), "{quiet:?}");
+    let stop = "stop your applications: no writes are seen now";
+    assert!(quiet.steps.iter().any(|step| step == stop), "{quiet:?}");
+
+    let (till, working) = Till::open(&source.uri()).await;
+    till.writes_again().await;
+    let told = prepared();
+    let writes = told.shards[0].writes.iter();
+    let written: Vec<&str> = writes.map(|writes| writes.ns.as_str()).collect();
+    assert_eq!(written, ["shop.orders"], "{told:?}");
+    till.closed.store(true, Relaxed);
+    working.await.unwrap();
+    outside.abort();
+    let _ = outside.await;
+    engine.cut_over().await;
 }
 
 /// Whether each shard refuses users' writes, by its own word.

@@ -47,6 +47,48 @@ async fn a_balancer_that_somebody_starts_holds_the_cutover_back_until_it_is_off(
     expect_equal(&source.uri(), &target.uri()).await;
 }
 
+/// Marks shard1 as one that is being removed, or takes that back. With the balancer off
+/// nothing leaves it yet.
+async fn drain(cluster: &ShardedCluster, on: bool) {
+    let config = cluster.config().client().await.unwrap().database("config");
+    let shards = config.collection::<Document>("shards");
+    let change = if on {
+        doc! {"$set": {"draining": true}}
+    } else {
+        doc! {"$unset": {"draining": 1}}
+    };
+    let one = shards.update_one(doc! {"_id": "shard1"}, change);
+    let updated = one.write_concern(WriteConcern::majority()).await.unwrap();
+    assert_eq!(updated.modified_count, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shard_that_is_being_removed_holds_the_cutover_back_until_it_stays() {
+    let (source, target) = tokio::join!(cluster(), cluster());
+    let a = source.client().await.unwrap();
+    fill(&a).await;
+    let mut engine = Engine::start(&source.uri(), &target.uri(), &[]).await;
+    verified(&mut engine).await;
+    for (side, cluster) in [("source", &source), ("target", &target)] {
+        let found = format!("{side} shard shard1 is being removed");
+        drain(cluster, true).await;
+        let told = |now: &Snapshot| now.obstacles.iter().any(|text| text.contains(&found));
+        engine
+            .until("held back", |now| told(now) && !now.can_cutover)
+            .await;
+        let refused = engine.ask_for_cutover().await.expect_err("it is not ready");
+        assert!(
+            refused.contains(&found) && refused.contains("draining: 1"),
+            "{refused}"
+        );
+        drain(cluster, false).await;
+        engine.until_ready().await;
+    }
+    write(&a).await;
+    engine.cut_over().await;
+    expect_equal(&source.uri(), &target.uri()).await;
+}
+
 /// The rows of `config.settings`, by `_id`, as they lie.
 async fn settings(cluster: &ShardedCluster) -> Vec<RawDocumentBuf> {
     let config = cluster.config().client().await.unwrap();

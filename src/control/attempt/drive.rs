@@ -170,7 +170,7 @@ impl<'a> Drive<'a> {
                         None => return Event::Recopied(asked, reply),
                     },
                     Request::Cutover { block_writes, reply } => {
-                        if self.answer_cutover(reply) {
+                        if self.answer_cutover(block_writes, reply) {
                             let why = "an operator asked for the cutover";
                             return Event::CutOver(Asked { block_writes, why });
                         }
@@ -281,10 +281,15 @@ impl<'a> Drive<'a> {
             && self.auto_at <= Instant::now()
     }
 
-    /// True if the cutover begins.
-    fn answer_cutover(&self, reply: oneshot::Sender<Answer>) -> bool {
+    /// True if the cutover begins. Users whose writes are refused need not wait for the gap.
+    fn answer_cutover(&self, block_writes: bool, reply: oneshot::Sender<Answer>) -> bool {
         let run = self.process.run;
-        let (phase, obstacles) = (run.phase(), run.all_obstacles());
+        let phase = run.phase();
+        let obstacles = if block_writes {
+            run.all_obstacles()
+        } else {
+            run.snapshot().obstacles
+        };
         let ready = phase == Phase::Ready && obstacles.is_empty();
         let answer = if ready {
             Ok(format!(

@@ -193,14 +193,23 @@ pub async fn running(deployment: &Deployment) -> Result<Vec<String>> {
 /// Empty for replica sets.
 pub async fn unrest(deployment: &Deployment) -> Result<Vec<String>> {
     let side = deployment.side;
+    if deployment.topology == Topology::ReplicaSet {
+        return Ok(Vec::new());
+    }
     let mut found = Vec::new();
-    if deployment.topology == Topology::Sharded
-        && !admin::balancer_status(&deployment.entry).await?.is_off()
-    {
+    if !admin::balancer_status(&deployment.entry).await?.is_off() {
         found.push(format!(
             "the balancer of the {side} is on: stop it with `sh.stopBalancer()`"
         ));
     }
+    let shards = rows(&deployment.entry, "shards").await?;
+    let leaving = leaving(&shards).map(|id| {
+        format!(
+            "{side} shard {id} is being removed, so its chunks are to move: let `removeShard` wait until the run is done, and on a mongos \
+             of the {side} take its mark back, `db.getSiblingDB(\"config\").shards.updateOne({{_id: \"{id}\"}}, {{$unset: {{draining: 1}}}})`"
+        )
+    });
+    found.extend(leaving);
     let running = running(deployment).await?;
     found.extend(
         running
@@ -208,6 +217,13 @@ pub async fn unrest(deployment: &Deployment) -> Result<Vec<String>> {
             .map(|running| format!("a {running} runs on the {side}: let it end")),
     );
     Ok(found)
+}
+
+/// Ids of those that are being removed.
+fn leaving(shards: &[Document]) -> impl Iterator<Item = &str> {
+    let drains = |row: &&Document| row.get_bool("draining").unwrap_or(false);
+    let leaving = shards.iter().filter(drains);
+    leaving.filter_map(|row| row.get_str("_id").ok())
 }
 
 /// Waits until nothing moves chunks.
@@ -260,6 +276,7 @@ fn migration(row: &Document, ns: &str, donor: &str, recipient: &str) -> String {
 }
 
 #[cfg(test)]
+<<<<<<< HEAD
 mod tests {
     use super::*;
 
@@ -275,3 +292,6 @@ mod tests {
         );
     }
 }
+=======
+mod tests;
+>>>>>>> valid

@@ -19,6 +19,7 @@ use crate::control::run::Run;
 use crate::control::sides::Sides;
 use crate::error::{Error, Result};
 use crate::observe::prepared::{self, Compares, Prepared, Writes};
+use crate::scope::Scope;
 
 /// Time between the two looks at what was written.
 const SPAN: Duration = Duration::from_secs(1);
@@ -28,8 +29,6 @@ const LOOKS: u32 = 5;
 const PATIENCE: Duration = Duration::from_secs(15);
 /// How many namespaces of a shard are told.
 const NAMESPACES_MAX: usize = 20;
-/// Databases of the servers' own.
-const OWN: [&str; 3] = ["admin.", "config.", "local."];
 
 /// What a cutover would wait for now.
 pub async fn look(run: &Run, sides: &Sides, verify: VerifyMode) -> Prepared {
@@ -75,13 +74,13 @@ async fn of_shard(shard: &Shard) -> Result<prepared::Shard> {
     })
 }
 
-/// Writes by namespace since the server started, as `top` counts them.
+/// Writes by namespace of the run since the server started, as `top` counts them.
 async fn written(shard: &Shard) -> Result<BTreeMap<String, i64>> {
     let top = admin::ask(&shard.client, "admin", doc! {"top": 1}).await?;
-    Ok(counted(&top))
+    Ok(counted(&top, &shard.scope))
 }
 
-fn counted(top: &Document) -> BTreeMap<String, i64> {
+fn counted(top: &Document, scope: &Scope) -> BTreeMap<String, i64> {
     let whole = |of: &Document, name: &str| {
         let count = of.get_document(name).ok().and_then(|of| of.get("count"));
         count
@@ -89,7 +88,12 @@ fn counted(top: &Document) -> BTreeMap<String, i64> {
             .unwrap_or(0)
     };
     let totals = top.get_document("totals").into_iter().flatten();
-    let users = totals.filter(|(ns, _)| !OWN.iter().any(|own| ns.starts_with(own)));
+    // The servers' own, and what filters leave out, no cutover waits for.
+    let in_scope = |ns: &str| {
+        let name = ns.split_once('.');
+        name.is_some_and(|(db, coll)| scope.has(db, coll))
+    };
+    let users = totals.filter(|(ns, _)| in_scope(ns));
     let count = |(ns, of): (&String, &Bson)| {
         let of = of.as_document()?;
         let all = ["insert", "update", "remove"].map(|kind| whole(of, kind));
@@ -146,6 +150,8 @@ fn writes(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scope::filters::Filters;
+    use crate::scope::renames::Renames;
 
     #[test]
     fn what_was_written_between_two_looks_is_told_most_first() {
@@ -154,9 +160,16 @@ mod tests {
             doc! {"totals": {
                 "note": "all times in microseconds", "config.x": count(Bson::Int64(own)),
                 "d.a": count(Bson::Int64(a)), "d.b": count(Bson::Int32(b)), "d.c": count(Bson::Int32(5)),
+                "other.x": count(Bson::Int64(own)),
             }}
         };
-        let (before, after) = (counted(&top(10, 10, 10)), counted(&top(14, 30, 90)));
+        let filters = Filters {
+            include: vec!["d.*".parse().unwrap()],
+            exclude: Vec::new(),
+        };
+        let scope = Scope::new(filters, Renames::default(), true);
+        let of = |top: Document| counted(&top, &scope);
+        let (before, after) = (of(top(10, 10, 10)), of(top(14, 30, 90)));
         let clients = BTreeMap::from([("d.b".to_owned(), BTreeSet::from(["h:1".to_owned()]))]);
         let found = writes(&before, &after, 2.0, &clients);
         let expect = [("d.b", 10.0, 1), ("d.a", 2.0, 0)];

@@ -9,7 +9,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 
+<<<<<<< HEAD:src/control/run/mod.rs
 use crate::control::run::age::Age;
+=======
+use crate::control::gap;
+>>>>>>> valid:src/control/run.rs
 use crate::observe::counters::{PairMetrics, PairSnapshot};
 use crate::observe::obstacles::Obstacles;
 use crate::observe::phase::{Change, Phase};
@@ -344,20 +348,31 @@ impl Run {
     pub fn snapshot(&self) -> Snapshot {
         let lag_ms = self.max(|m| m.lag_ms.load(Relaxed));
         let lag_ms_max = self.max(|m| m.lag_ms_max.load(Relaxed));
-        let (obstacles, warnings) = (self.all_obstacles(), self.warnings());
+        let (mut obstacles, warnings) = (self.all_obstacles(), self.warnings());
         let state = self.state.lock();
         // Obstacles that appeared since the phase was last updated count at once.
         let phase = match state.phase {
             Phase::Ready if !obstacles.is_empty() => Phase::Following,
             phase => phase,
         };
+        // A run that is ready stays so: the gap comes and goes.
+        let gaps = state.pairs.iter();
+        let gaps = gaps.map(|(name, pair)| (name.as_str(), pair.lag_ms.load(Relaxed)));
+        let gap = gap::in_the_way(gaps).filter(|_| phase == Phase::Ready);
+        let can_cutover = phase == Phase::Ready && gap.is_none();
+        obstacles.extend(gap);
         Snapshot {
             run_id: state.id.clone(),
             phase,
             phases: state.phases.clone(),
+<<<<<<< HEAD:src/control/run/mod.rs
             elapsed_s: state.age.process_s(),
             run_s: state.age.run_s(now_ms()),
             can_cutover: phase == Phase::Ready,
+=======
+            elapsed_s: self.elapsed_s(),
+            can_cutover,
+>>>>>>> valid:src/control/run.rs
             lag_ms,
             lag_ms_max,
             pairs: state

@@ -20,14 +20,23 @@ const OPEN_FILES_MIN: u64 = 1_024;
 /// What the target needs beyond the source's data and indexes: its oplog grows meanwhile.
 const HEADROOM: f64 = 1.2;
 
+/// What a shard, by its name, has told; None if it did not.
+type Told<T> = (String, Option<T>);
+
 /// The target's disks against the source's data and indexes. The shards may be paired in any
-/// way: the largest against the smallest. None if a side does not tell.
-pub(super) async fn target_disk(source: &Deployment, target: &Deployment) -> Option<Check> {
-    let stored = join_all(source.shards.iter().map(stored)).await;
-    let free = join_all(target.shards.iter().map(free)).await;
-    let most = stored.into_iter().filter_map(Result::ok).max()?;
-    let least = free.into_iter().filter_map(Result::ok).flatten().min()?;
-    Some(decide_disk(most, least))
+/// way: the largest against the smallest.
+pub(super) async fn target_disk(source: &Deployment, target: &Deployment) -> Check {
+    let name = |side: &Deployment, shard: &Shard| format!("{} shard {}", side.side, shard.id);
+    let stored = source.shards.iter().map(|shard| {
+        let name = name(source, shard);
+        async move { (name, stored(shard).await.ok()) }
+    });
+    let free = target.shards.iter().map(|shard| {
+        let name = name(target, shard);
+        async move { (name, free(shard).await.ok().flatten()) }
+    });
+    let (stored, free) = tokio::join!(join_all(stored), join_all(free));
+    decide_disk(&stored, &free)
 }
 
 /// Bytes on disk of a shard's data and indexes.
@@ -47,23 +56,35 @@ async fn free(shard: &Shard) -> Result<Option<u64>> {
     Ok((total != 0).then(|| total.saturating_sub(used)))
 }
 
-fn decide_disk(stored: u64, free: u64) -> Check {
+fn decide_disk(stored: &[Told<u64>], free: &[Told<u64>]) -> Check {
     let gb = |bytes: u64| bytes as f64 / 1e9;
-    let found = format!(
-        "{:.1} GB free on the fullest shard, {:.1} GB on the largest of the source",
-        gb(free),
-        gb(stored)
-    );
-    let short = (free as f64) < stored as f64 * HEADROOM;
+    let silent = |told: &[Told<u64>], what: &str| -> Vec<String> {
+        let silent = told.iter().filter(|(_, told)| told.is_none());
+        silent
+            .map(|(shard, _)| format!("{shard} does not tell {what}"))
+            .collect()
+    };
+    let mut noted = [
+        silent(stored, "how much it holds"),
+        silent(free, "what is free on its disk"),
+    ]
+    .concat();
+    let told =
+        |told: &[Told<u64>]| -> Vec<u64> { told.iter().filter_map(|(_, told)| *told).collect() };
+    let most = told(stored).into_iter().max().unwrap_or(0);
+    let mut found = format!("{:.1} GB on the largest of the source", gb(most));
+    if let Some(least) = told(free).into_iter().min() {
+        found = format!("{:.1} GB free on the fullest shard, {found}", gb(least));
+        let short = (least as f64) < most as f64 * HEADROOM;
+        if short || !noted.is_empty() {
+            noted.insert(0, found.clone());
+        }
+    }
     Check::warn_of(
         "target disk",
-        if short {
-            std::slice::from_ref(&found)
-        } else {
-            &[]
-        },
-        found.clone(),
-        "give the target's shards larger disks: a full one stops the server",
+        &noted,
+        found,
+        "give the target's shards larger disks where they are short, and look at those that do not tell: a full one stops the server",
     )
 }
 
@@ -95,36 +116,39 @@ fn decide_spool(free: u64, bytes_max: u64) -> Check {
     )
 }
 
-/// Files that this process may have open, and whether the servers complained of their own
-/// limit as they started.
+/// Whether the servers complained of their own limit of open files as they started.
 pub(super) async fn open_files(deployment: &Deployment) -> Check {
     let name = named(
         deployment.side,
         "open files of the source",
         "open files of the target",
     );
-    let complaints = join_all(deployment.shards.iter().map(complaints)).await;
-    let noted: Vec<String> = complaints
-        .into_iter()
-        .filter_map(Result::ok)
-        .flatten()
-        .collect();
+    let asked = deployment
+        .shards
+        .iter()
+        .map(|shard| async move { (shard.id.clone(), complains(shard).await.ok()) });
+    decide_complaints(name, &join_all(asked).await)
+}
+
+async fn complains(shard: &Shard) -> Result<bool> {
+    let log = admin::ask(&shard.client, "admin", doc! {"getLog": "startupWarnings"}).await?;
+    let mut lines = log.get_array("log")?.iter().filter_map(Bson::as_str);
+    Ok(lines.any(|line| line.to_lowercase().contains("rlimits")))
+}
+
+fn decide_complaints(name: &'static str, found: &[Told<bool>]) -> Check {
+    let text = |(shard, complains): &Told<bool>| match complains {
+        Some(false) => None,
+        Some(true) => Some(format!("{shard} has a low limit")),
+        None => Some(format!("{shard} does not tell (`getLog`)")),
+    };
+    let noted: Vec<String> = found.iter().filter_map(text).collect();
     Check::warn_of(
         name,
         &noted,
         "no server has complained",
-        "raise the limit of open files (`ulimit -n`, LimitNOFILE) of these servers to 64000: each connection and each collection takes one",
+        "see that these servers may have 64000 files open (`ulimit -n`, LimitNOFILE): each connection and each collection takes one",
     )
-}
-
-async fn complaints(shard: &Shard) -> Result<Vec<String>> {
-    let log = admin::ask(&shard.client, "admin", doc! {"getLog": "startupWarnings"}).await?;
-    let lines = log.get_array("log")?.iter().filter_map(Bson::as_str);
-    let of_files = lines.filter(|line| line.to_lowercase().contains("rlimits"));
-    Ok(of_files
-        .take(1)
-        .map(|_| format!("{} has a low limit", shard.id))
-        .collect())
 }
 
 pub(super) fn own_open_files() -> Option<Check> {
@@ -166,14 +190,45 @@ mod tests {
     #[test]
     fn disks_must_hold_the_data_and_the_spool() {
         const GB: u64 = 1_000_000_000;
-        let rows = [
-            (10, 12, Verdict::Ok),
-            (10, 11, Verdict::Warning),
-            (0, 0, Verdict::Ok),
+        let told = |gb: &[Option<u64>]| -> Vec<Told<u64>> {
+            let shards = (0..).zip(gb);
+            shards
+                .map(|(k, gb): (u32, _)| (format!("shard s{k}"), gb.map(|gb| gb * GB)))
+                .collect()
+        };
+        let rows: [(&[Option<u64>], &[Option<u64>], Verdict, &str); 7] = [
+            (&[Some(10)], &[Some(12)], Verdict::Ok, "12.0 GB free"),
+            (&[Some(10)], &[Some(11)], Verdict::Warning, "11.0 GB free"),
+            (&[Some(0)], &[Some(0)], Verdict::Ok, "0.0 GB free"),
+            (
+                &[Some(1), Some(9)],
+                &[Some(99), Some(10)],
+                Verdict::Warning,
+                "10.0 GB free",
+            ),
+            (
+                &[Some(1), None],
+                &[Some(9)],
+                Verdict::Warning,
+                "shard s1 does not tell how much",
+            ),
+            (
+                &[Some(1)],
+                &[None, Some(9)],
+                Verdict::Warning,
+                "shard s0 does not tell what is free",
+            ),
+            (
+                &[None],
+                &[None],
+                Verdict::Warning,
+                "shard s0 does not tell what is free",
+            ),
         ];
-        for (stored, free, verdict) in rows {
-            let check = decide_disk(stored * GB, free * GB);
+        for (stored, free, verdict, text) in rows {
+            let check = decide_disk(&told(stored), &told(free));
             assert_eq!(check.verdict, verdict, "{check:?}");
+            assert!(check.found.contains(text), "{check:?}");
         }
         assert_eq!(decide_spool(5, 5).verdict, Verdict::Ok);
         assert_eq!(decide_spool(4, 5).verdict, Verdict::Warning);
@@ -181,6 +236,20 @@ mod tests {
         let deep = dir.path().join("not/yet/there");
         assert_eq!(spool_disk(&deep, 1).verdict, Verdict::Ok);
         assert_eq!(spool_disk(&deep, u64::MAX).verdict, Verdict::Warning);
+    }
+
+    #[test]
+    fn a_server_that_does_not_tell_of_its_limit_is_named() {
+        let rows = [
+            (Some(false), Verdict::Ok, "no server"),
+            (Some(true), Verdict::Warning, "a has a low limit"),
+            (None, Verdict::Warning, "a does not tell"),
+        ];
+        for (complains, verdict, text) in rows {
+            let check = decide_complaints("open files", &[("a".to_owned(), complains)]);
+            assert_eq!(check.verdict, verdict, "{check:?}");
+            assert!(check.found.contains(text), "{check:?}");
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod capacity;
 mod check;
 mod content;
 mod definitions;
+mod deployments;
 mod expiries;
 mod grants;
 mod host;
@@ -29,6 +30,7 @@ mod topology;
 mod users;
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 
 use check::listed;
 pub use check::{Check, Group, Verdict};
@@ -75,71 +77,10 @@ pub async fn run(
     catalog: &Catalog,
     to_wipe: &BTreeSet<Namespace>,
 ) -> Vec<Check> {
-    let mut checks = of_deployments(source, target).await;
+    let mut checks = deployments::of_both(source, target).await;
     checks.extend(of_content(source, target, catalog, to_wipe).await);
     checks.sort_by_key(|check| check.group);
     checks
-}
-
-/// Those that need no catalog.
-async fn of_deployments(source: &Deployment, target: &Deployment) -> Vec<Check> {
-    let (a, b) = (topology::Side::of(source), topology::Side::of(target));
-    let (identity, readable, history, window, skew) = tokio::join!(
-        ask::identity(source, target),
-        ask::oplog("source oplog readable", source),
-        ask::history("source keeps its history", source),
-        capacity::oplog_window(source),
-        settings::clocks(source, target),
-    );
-    let (of_source, of_target) = tokio::join!(of_side(source), of_side(target));
-    let (reached_source, reached_target, disk) = tokio::join!(
-        reach::members(source),
-        reach::members(target),
-        host::target_disk(source, target)
-    );
-    let (files_source, files_target, balancing, orphans) = tokio::join!(
-        host::open_files(source),
-        host::open_files(target),
-        settings::balancing(source, target),
-        orphans::check(source)
-    );
-    let (may_source, may_target, users) = tokio::join!(
-        privileges_of(source),
-        privileges_of(target),
-        users::check(source, target)
-    );
-    let connect = vec![settings::encrypted(source), reached_source, reached_target];
-    let mut checks = grouped(Group::Connect, connect);
-    checks.extend(grouped(Group::Topology, topology::of_layout(&a, &b)));
-    checks.push(identity.about(Group::Topology));
-    checks.extend(grouped(Group::Release, topology::of_release(&a, &b)));
-    checks.extend(grouped(
-        Group::Privileges,
-        vec![may_source, may_target, users],
-    ));
-    checks.extend(of_source);
-    checks.extend(grouped(Group::SourceState, vec![readable, history, skew]));
-    checks.extend(balancing.map(|check| check.about(Group::SourceState)));
-    checks.extend(orphans);
-    checks.extend(of_target);
-    let capacity = vec![files_source, files_target];
-    let found = [window, disk, host::own_open_files()].into_iter().flatten();
-    checks.extend(grouped(
-        Group::Capacity,
-        capacity.into_iter().chain(found).collect(),
-    ));
-    checks
-}
-
-async fn of_side(deployment: &Deployment) -> Vec<Check> {
-    let (mut checks, moving, scans) = tokio::join!(
-        members::checks(deployment),
-        ask::balancer(deployment),
-        settings::scans(deployment)
-    );
-    checks.extend(moving);
-    checks.push(scans);
-    grouped(Group::state_of(deployment.side), checks)
 }
 
 async fn of_content(
@@ -148,19 +89,25 @@ async fn of_content(
     catalog: &Catalog,
     to_wipe: &BTreeSet<Namespace>,
 ) -> Vec<Check> {
-    let mut checks = vec![content::source_collections(catalog, &source.scope)];
+    let mut checks = of_source_content(source, catalog).await;
     checks.extend(ask::indexes(source, catalog, &target.dialect).await);
-    checks.extend([
-        definitions::check(source, target, catalog).await,
+    checks.push(definitions::check(source, target, catalog).await);
+    let empty = ask::target_empty(catalog, target, to_wipe).await;
+    checks.push(empty.about(Group::TargetState));
+    checks
+}
+
+/// Those that hold of any target.
+async fn of_source_content(source: &Deployment, catalog: &Catalog) -> Vec<Check> {
+    let mut checks = vec![
+        content::source_collections(catalog, &source.scope),
         strays::check(source, catalog).await,
         scope::left_behind(source).await,
-    ]);
+    ];
     checks.extend(scope::filters(source, catalog).await);
     checks.extend(scope::atomicity(source));
     checks.extend(scope::renames(source, catalog));
     checks.extend(scope::encrypted(source, catalog));
-    let empty = ask::target_empty(catalog, target, to_wipe).await;
-    checks.push(empty.about(Group::TargetState));
     checks
 }
 
@@ -173,7 +120,7 @@ fn grouped(group: Group, checks: Vec<Check>) -> Vec<Check> {
 pub struct Validation {
     /// By group.
     pub checks: Vec<Check>,
-    /// Why a side was not reached: then nothing else was checked.
+    /// Why a side was not reached: then only the other was checked.
     pub unreached: Option<Error>,
 }
 
@@ -189,8 +136,12 @@ pub async fn all(
     ];
     let (source, target) = match (source, target) {
         (Ok(source), Ok(target)) => (source, target),
-        (Err(unreached), _) | (_, Err(unreached)) => {
-            let unreached = Some(unreached);
+        (source, target) => {
+            let away = |side: &Result<Deployment>| side.as_ref().err().cloned();
+            let unreached = away(&source).or_else(|| away(&target));
+            checks.extend(of_those_reached(config, source.ok(), target.ok()).await);
+            let mut checks = profile::judged(config.profile, checks);
+            checks.sort_by_key(|check| check.group);
             return Validation { checks, unreached };
         }
     };
@@ -202,17 +153,46 @@ pub async fn all(
             checks.push(order::check(config, &source, catalog).await);
         }
         Err(e) => {
-            checks.extend(of_deployments(&source, &target).await);
+            checks.extend(deployments::of_both(&source, &target).await);
             checks.push(Check::unanswered("source catalog read", e));
         }
     }
     checks.extend(of_config(config, &source, &target));
     checks.extend(of_reverse(config, &source, &target).await);
+    let mut checks = profile::judged(config.profile, checks);
     checks.sort_by_key(|check| check.group);
     Validation {
         checks,
         unreached: None,
     }
+}
+
+/// What can be checked while a side is away.
+async fn of_those_reached(
+    config: &Config,
+    source: Option<Deployment>,
+    target: Option<Deployment>,
+) -> Vec<Check> {
+    let mut checks = Vec::from_iter(of_spool(config));
+    if let Some(source) = source {
+        checks.extend(deployments::of_one(&source).await);
+        match catalog::read_named(&source).await {
+            Ok(Named { catalog, unnamed }) => {
+                checks.push(content::names(&unnamed));
+                checks.extend(of_source_content(&source, &catalog).await);
+                checks.push(order::check(config, &source, &catalog).await);
+            }
+            Err(e) => checks.push(Check::unanswered("source catalog read", &e)),
+        }
+    }
+    if let Some(target) = target {
+        checks.extend(deployments::of_one(&target).await);
+        let held = catalog::read(&target).await;
+        let empty = held.map(|held| content::target_empty(&held, &held, &BTreeSet::new()));
+        let empty = Check::answered(content::TARGET_EMPTY, empty);
+        checks.push(empty.about(Group::TargetState));
+    }
+    checks
 }
 
 impl Validation {
@@ -266,10 +246,33 @@ pub async fn require(config: &Config, sides: &Sides, to_wipe: &BTreeSet<Namespac
     checks.push(content::names(&unnamed));
     checks.extend(of_config(config, &sides.source, &sides.target));
     checks.extend(of_reverse(config, &sides.source, &sides.target).await);
+    let checks = profile::judged(config.profile, checks);
     for check in checks.iter().filter(|check| !check.has_failed()) {
         tell(check);
     }
     refuse_failed(&checks)
+}
+
+/// What a run that goes on waits for by itself, or what was judged of its whole copy.
+const OF_A_START: [&str; 6] = [
+    "source shards healthy",
+    "target shards healthy",
+    "source chunks at rest",
+    "target chunks at rest",
+    "source oplog window",
+    "target disk",
+];
+
+/// Warns of what has become of both sides since a run that is taken up was validated; it goes
+/// on meanwhile. Never ends.
+pub async fn judge_again(sides: &Sides) -> Infallible {
+    // On the heap: what it is polled beside is large itself.
+    let checks = Box::pin(deployments::of_both(&sides.source, &sides.target)).await;
+    let noted = checks.iter().filter(|check| check.verdict != Verdict::Ok);
+    noted
+        .filter(|check| !OF_A_START.contains(&check.name))
+        .for_each(tell);
+    std::future::pending().await
 }
 
 /// That both sides are of releases and versions that go together, for a run that is taken up.

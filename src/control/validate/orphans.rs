@@ -31,6 +31,9 @@ pub(super) async fn check(source: &Deployment) -> Option<Check> {
     if source.topology == Topology::ReplicaSet {
         return None;
     }
+    if !source.dialect.catalog.notes_orphans {
+        return Some(untold().about(Group::SourceState));
+    }
     let asked = source.shards.iter().map(of_shard);
     let mut noted = Vec::new();
     for (shard, left) in source.shards.iter().zip(join_all(asked).await) {
@@ -41,6 +44,11 @@ pub(super) async fn check(source: &Deployment) -> Option<Check> {
     }
     let good = "no shard has a range left to delete";
     Some(Check::warn_of(NAME, &noted, good, REMEDY).about(Group::SourceState))
+}
+
+fn untold() -> Check {
+    let found = "shards of this release do not tell what they have still to delete";
+    Check::warn(NAME, found, REMEDY)
 }
 
 async fn of_shard(shard: &Shard) -> Result<BTreeMap<String, Left>> {
@@ -84,6 +92,12 @@ fn told(shard: &str, left: &BTreeMap<String, Left>) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::validate::Verdict;
+
+    #[test]
+    fn a_release_that_does_not_tell_is_warned_of() {
+        assert_eq!(untold().verdict, Verdict::Warning);
+    }
 
     #[test]
     fn ranges_to_delete_are_counted_by_collection() {

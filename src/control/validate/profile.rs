@@ -2,15 +2,15 @@
 //! which passes could take that way, too.
 //!
 //! `atlas` is the documented pull of a sharded cluster into Atlas: sharded clusters only, 4.0
-//! to 5.0, exactly one release and feature compatibility version, logins by SCRAM. What it
-//! refuses besides (another number of shards, config servers that are no replica set,
+//! to 5.0, exactly one release and feature compatibility version, logins by SCRAM, every node
+//! of the source reached. What it refuses besides (another number of shards, config servers that are no replica set,
 //! missing roles, chunks that move) is refused without a profile as well.
 
 use mongodb::options::AuthMechanism;
 
 use crate::cluster::deployment::{Deployment, Topology};
 use crate::config::Profile;
-use crate::control::validate::Check;
+use crate::control::validate::{Check, Verdict, reach};
 
 const NAME: &str = "profile atlas";
 /// Releases it lists, each to itself.
@@ -45,6 +45,18 @@ pub(super) fn checks(profile: Profile, source: &Deployment, target: &Deployment)
         Profile::None => Vec::new(),
         Profile::Atlas => vec![atlas(&Side::of(source), &Side::of(target))],
     }
+}
+
+/// What is a warning without the profile, and refused by it.
+pub(super) fn judged(profile: Profile, checks: Vec<Check>) -> Vec<Check> {
+    let judged = |check: Check| match (profile, check.verdict) {
+        (Profile::Atlas, Verdict::Warning) if check.name == reach::SOURCE => Check {
+            verdict: Verdict::Failed,
+            ..check
+        },
+        _ => check,
+    };
+    checks.into_iter().map(judged).collect()
 }
 
 fn atlas(source: &Side, target: &Side) -> Check {
@@ -92,6 +104,23 @@ fn atlas(source: &Side, target: &Side) -> Check {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_node_of_the_source_must_be_reached() {
+        let rows = [
+            (Profile::None, reach::SOURCE, Verdict::Warning),
+            (Profile::Atlas, reach::SOURCE, Verdict::Failed),
+            (Profile::Atlas, "target members reached", Verdict::Warning),
+        ];
+        for (profile, name, verdict) in rows {
+            let checks = vec![Check::warn(name, "found", "remedy"), Check::pass(name, "")];
+            let verdicts: Vec<_> = judged(profile, checks)
+                .iter()
+                .map(|check| check.verdict)
+                .collect();
+            assert_eq!(verdicts, [verdict, Verdict::Ok], "{profile:?} {name}");
+        }
+    }
 
     #[test]
     fn only_the_documented_paths_pass() {

@@ -13,12 +13,11 @@ use crate::control::validate::members::config_hosts;
 use crate::control::validate::{Check, named};
 use crate::error::Result;
 
+/// The check of the source's.
+pub(super) const SOURCE: &str = "source members reached";
+
 pub(super) async fn members(deployment: &Deployment) -> Check {
-    let name = named(
-        deployment.side,
-        "source members reached",
-        "target members reached",
-    );
+    let name = named(deployment.side, SOURCE, "target members reached");
     let (mut places, around) = tokio::join!(
         join_all(deployment.shards.iter().map(of_shard)),
         around(deployment)

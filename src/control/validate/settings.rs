@@ -1,4 +1,5 @@
-//! How the servers are set, and how they are reached: encryption, `notablescan`, clocks.
+//! How the servers are set, and how they are reached: encryption, majority reads, `notablescan`,
+//! clocks.
 //!
 //! Reads only.
 
@@ -10,6 +11,7 @@ use mongodb::options::{ClientOptions, Tls};
 
 use crate::cluster::deployment::{Deployment, Shard, Topology};
 use crate::cluster::{admin, hello};
+use crate::codes;
 use crate::config::Renames;
 use crate::control::balancer;
 use crate::control::balancers::Balancers;
@@ -83,6 +85,39 @@ pub(super) async fn balancing(source: &Deployment, target: &Deployment) -> Optio
     })
 }
 
+/// What is recorded on the target, and the source's oplog, are read as a majority has them.
+pub(super) async fn majority_reads(deployment: &Deployment) -> Check {
+    let name = named(
+        deployment.side,
+        "source allows majority reads",
+        "target allows majority reads",
+    );
+    let asked = join_all(deployment.shards.iter().map(refuses_majority)).await;
+    let mut refusing = Vec::new();
+    for (shard, answer) in deployment.shards.iter().zip(asked) {
+        match answer {
+            Err(e) => return Check::unanswered(name, &e.context(&shard.id)),
+            Ok(true) => refusing.push(format!("{} has them switched off", shard.id)),
+            Ok(false) => {}
+        }
+    }
+    Check::none_of(
+        name,
+        &refusing,
+        "yes",
+        "start every member of these sets again without `--enableMajorityReadConcern false` (`replication.enableMajorityReadConcern` in its file)",
+    )
+}
+
+async fn refuses_majority(shard: &Shard) -> Result<bool> {
+    // The server looks at the read concern first, and then for what is read.
+    let read = doc! {"find": "majority", "limit": 1, "readConcern": {"level": "majority"}};
+    match admin::ask(&shard.client, "__shardlift", read).await {
+        Err(e) if e.code == Some(codes::MAJORITY_READS_NOT_ENABLED) => Ok(true),
+        read => read.map(|_| false),
+    }
+}
+
 /// shardlift itself gets along with `notablescan`; what users run may not.
 pub(super) async fn scans(deployment: &Deployment) -> Check {
     let name = named(
@@ -116,9 +151,8 @@ async fn refuses_scans(shard: &Shard) -> Result<bool> {
 }
 
 /// Every shard's clock against this host's.
-pub(super) async fn clocks(source: &Deployment, target: &Deployment) -> Check {
-    let sides = [source, target];
-    let shards = sides.into_iter().flat_map(|side| {
+pub(super) async fn clocks(sides: &[&Deployment]) -> Check {
+    let shards = sides.iter().flat_map(|side| {
         let name = move |shard: &Shard| format!("{} shard {}", side.side, shard.id);
         side.shards.iter().map(move |shard| (name(shard), shard))
     });

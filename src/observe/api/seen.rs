@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 /// A client that asked for the status within this time is waiting for the end.
 pub(super) const LINGER: Duration = Duration::from_secs(3);
-/// Scrapes further apart than this are not waited for.
-const SCRAPES_APART_MAX: Duration = Duration::from_secs(60);
+/// Scrapes further apart than this are not waited for: who waits for the end of a cutover
+/// would wait as long.
+const SCRAPES_APART_MAX: Duration = Duration::from_secs(15);
 /// A scrape may come so much later than the one before it said.
 const LATE: Duration = Duration::from_secs(1);
 
@@ -71,9 +72,9 @@ mod tests {
             (15, 29, 1),
             // It has stopped.
             (15, 31, 0),
-            (60, 1, 60),
+            (5, 1, 5),
             // Somebody looked, twice.
-            (61, 1, 0),
+            (16, 1, 0),
         ];
         for (apart, since, expect) in rows {
             assert_eq!(wait(s(apart), s(since)), s(expect), "{apart} {since}");

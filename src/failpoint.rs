@@ -48,6 +48,8 @@ pub const NAMES: &[&str] = &[
     "drop-recorded",
     "renamed",
     "rename-recorded",
+    "refined",
+    "sharded-recorded",
     "modified",
     "views-followed",
     "spool-rotated",

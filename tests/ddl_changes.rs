@@ -3,6 +3,7 @@
 
 mod across;
 mod met_again;
+mod refined;
 pub(crate) mod options;
 pub(crate) mod renames;
 mod sharded;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bson::{RawDocumentBuf, Uuid};
 use parking_lot::Mutex;
 
-use crate::cluster::catalog::Namespace;
+use crate::cluster::catalog::{Collection, MapVersion, Namespace};
 use crate::error;
 use crate::observe::counters::PairMetrics;
 use crate::pair::budget::Share;
@@ -97,6 +97,18 @@ impl Pair {
     pub async fn forget(&self, uuids: &[Uuid]) -> error::Result<()> {
         self.checkpointer.store.forget(uuids).await?;
         self.gate.lock().forget(uuids);
+        Ok(())
+    }
+
+    /// Records how a collection is sharded by now on both sides. It changes no document's owner,
+    /// so what is tracked of it stays.
+    pub async fn sharded_anew(
+        &self,
+        collection: &Collection,
+        target_version: Option<MapVersion>,
+    ) -> error::Result<()> {
+        let store = &self.checkpointer.store;
+        store.sharded_anew(collection, target_version).await?;
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! Layouts that change on a sharded source while a migration runs: zones are followed; what is
 //! sharded where it is stops the run, which goes on once that collection is copied again; a
-//! refined key and a shard more stop it.
+//! shard more stops it.
 
 use loadgen::cluster::ShardedCluster;
 
@@ -40,14 +40,6 @@ async fn shard(client: &Client, coll: &str, key: Document) {
     .await;
 }
 
-async fn refine(client: &Client, coll: &str, key: Document) {
-    admin(
-        client,
-        doc! {"refineCollectionShardKey": format!("d.{coll}"), "key": key},
-    )
-    .await;
-}
-
 /// On shard0, but for the half of `halves`.
 async fn populate(a: &Client) {
     admin(a, doc! {"enableSharding": "d", "primaryShard": "shard0"}).await;
@@ -61,25 +53,6 @@ async fn populate(a: &Client) {
     )
     .await;
     insert(a, "halves", 0..600).await;
-    shard(a, "refined", doc! {"k": 1}).await;
-    insert(a, "refined", 0..100).await;
-}
-
-async fn refined(sides: &Sides, a: &Client) {
-    let mut engine = sides.engine().await;
-    engine.until_ready().await;
-    let key = doc! {"k": 1, "u": 1};
-    index(a, "refined", key.clone(), "k_u").await;
-    refine(a, "refined", key).await;
-    let error = stopped(engine).await;
-    assert!(
-        error.contains("the shard key of d.refined was refined") && error.contains("--restart"),
-        "{error}"
-    );
-    let (source, target) = (sides.source.uri(), sides.target.uri());
-    let mut engine = Engine::start(&source, &target, &["--restart"]).await;
-    engine.until_ready().await;
-    engine.kill();
 }
 
 async fn stopped(engine: Engine) -> String {
@@ -188,7 +161,6 @@ async fn layouts_that_change_are_followed_or_stop_the_run_with_a_remedy_that_hel
     let a = source.client().await.unwrap();
     let sides = Sides { source, target };
     populate(&a).await;
-    refined(&sides, &a).await;
     sharded_in_place(&sides, &a).await;
     zones(&sides, &a).await;
     one_more_shard(&sides, &a).await;

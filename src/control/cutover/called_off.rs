@@ -13,6 +13,8 @@ pub enum CalledOff {
     Late(String),
     /// Something moves chunks, or may.
     Moving(Vec<String>),
+    /// The source was sharded otherwise, and the target is to be.
+    Ahead(Vec<String>),
     /// The source does not refuse users' writes, as it was asked to.
     Unblocked(String),
     /// What would keep the target from being followed back.
@@ -39,6 +41,12 @@ impl CalledOff {
             CalledOff::Moving(what) => {
                 format!(
                     "cutover called off: chunks may move: {}; then cut over again",
+                    what.join("; ")
+                )
+            }
+            CalledOff::Ahead(what) => {
+                format!(
+                    "cutover called off: {}; once it is, cut over again",
                     what.join("; ")
                 )
             }

@@ -193,10 +193,14 @@ impl Cutover<'_> {
     ///
     /// IMPORTANT: after our last write (`proof`).
     async fn compare_owners(&self, compared: &mut Compared) -> Result<(), NotProven> {
-        let moving = self.asked(|| self.watch.check());
-        let moving = self.told("an answer whether chunks move", moving).await?;
-        if !moving.is_empty() {
-            return Err(CalledOff::Moving(moving).into());
+        let seen = self.asked(|| self.watch.check());
+        let seen = self.told("an answer whether chunks move", seen).await?;
+        let to_follow = seen.to_follow();
+        if !to_follow.is_empty() {
+            return Err(CalledOff::Ahead(to_follow).into());
+        }
+        if !seen.unrest.is_empty() {
+            return Err(CalledOff::Moving(seen.unrest).into());
         }
         let owners = self.asked(|| proof::owners(self.sides)).await?;
         compared.differences.extend(owners);

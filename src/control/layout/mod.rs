@@ -9,6 +9,7 @@
 pub mod listing;
 pub mod databases;
 pub mod owners;
+pub mod refined;
 pub mod laid_out;
 pub(crate) mod options;
 pub mod series;

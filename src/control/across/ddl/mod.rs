@@ -5,6 +5,7 @@
 
 mod emptied;
 mod making;
+mod refining;
 mod renaming;
 mod resolve;
 mod series;

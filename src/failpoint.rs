@@ -49,6 +49,7 @@ pub const NAMES: &[&str] = &[
     "renamed",
     "rename-recorded",
     "refined",
+    "sharded",
     "sharded-recorded",
     "modified",
     "views-followed",

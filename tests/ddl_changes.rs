@@ -2,6 +2,7 @@
 //! the engine killed right after it and resumed, too.
 
 mod across;
+mod in_place;
 mod met_again;
 mod refined;
 pub(crate) mod options;

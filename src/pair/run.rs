@@ -11,6 +11,7 @@ use bson::{RawDocumentBuf, Uuid};
 use parking_lot::Mutex;
 
 use crate::cluster::catalog::{Collection, MapVersion, Namespace};
+use crate::cluster::ownership::Ownership;
 use crate::error;
 use crate::observe::counters::PairMetrics;
 use crate::pair::budget::Share;
@@ -101,7 +102,7 @@ impl Pair {
     }
 
     /// Records how a collection is sharded by now on both sides. It changes no document's owner,
-    /// so what is tracked of it stays.
+    /// so what is tracked of it stays, but that it is sharded.
     pub async fn sharded_anew(
         &self,
         collection: &Collection,
@@ -109,6 +110,12 @@ impl Pair {
     ) -> error::Result<()> {
         let store = &self.checkpointer.store;
         store.sharded_anew(collection, target_version).await?;
+        let tracked = collection
+            .uuid
+            .and_then(|uuid| self.gate.lock().tracked(&uuid).cloned());
+        if let (Some(tracked), Some(sharded)) = (tracked, &collection.sharded) {
+            tracked.own(Ownership::of(sharded, self.index)?);
+        }
         Ok(())
     }
 

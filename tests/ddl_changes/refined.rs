@@ -18,29 +18,29 @@ const REFINED: [&str; 5] = ["copied", "followed", "down", "renamed", "twice"];
 /// A watch looks every 15 s.
 const LOOKED_WITHIN: Duration = Duration::from_secs(90);
 
-struct Sides {
-    source: ShardedCluster,
+pub(crate) struct Sides {
+    pub(crate) source: ShardedCluster,
     target: ShardedCluster,
 }
 
 impl Sides {
-    async fn start() -> Sides {
+    pub(crate) async fn start(before: impl AsyncFnOnce(&Client)) -> Sides {
         let (source, target) = tokio::join!(fixture::cluster(2), fixture::cluster(2));
         let sides = Sides { source, target };
         before(&sides.source.client().await.unwrap()).await;
         sides
     }
 
-    async fn engine(&self) -> Engine {
+    pub(crate) async fn engine(&self) -> Engine {
         Engine::start(&self.source.uri(), &self.target.uri(), &[]).await
     }
 
-    async fn engine_to_crash(&self, place: &str) -> Engine {
+    pub(crate) async fn engine_to_crash(&self, place: &str) -> Engine {
         Engine::start_to_crash(&self.source.uri(), &self.target.uri(), &[], place).await
     }
 
     /// The target has this shard key.
-    async fn until_sharded_by(&self, coll: &str, key: Document) {
+    pub(crate) async fn until_sharded_by(&self, coll: &str, key: Document) {
         let target = self.target.client().await.unwrap();
         let rows = target
             .database("config")
@@ -53,14 +53,14 @@ impl Sides {
         }
     }
 
-    async fn end(&self, mut engine: Engine) {
+    pub(crate) async fn end(&self, mut engine: Engine) {
         engine.until_ready().await;
         engine.cut_over().await;
         expect_equal(&self.source.uri(), &self.target.uri()).await;
     }
 }
 
-async fn shard(client: &Client, coll: &str, key: Document) {
+pub(crate) async fn shard(client: &Client, coll: &str, key: Document) {
     let shard = doc! {"shardCollection": format!("d.{coll}"), "key": key};
     run(client, "admin", shard).await;
 }
@@ -83,7 +83,7 @@ async fn before(client: &Client) {
 }
 
 /// By an index of its own, which the server asks for.
-async fn refine(client: &Client, coll: &str, key: Document) {
+pub(crate) async fn refine(client: &Client, coll: &str, key: Document) {
     let name: Vec<&str> = key.keys().map(String::as_str).collect();
     let index = doc! {"key": key.clone(), "name": name.join(" and ")};
     run_all(client, [doc! {"createIndexes": coll, "indexes": [index]}]).await;
@@ -92,7 +92,7 @@ async fn refine(client: &Client, coll: &str, key: Document) {
 }
 
 /// Documents of both shards, by all fields of the key.
-async fn add_some(client: &Client, coll: &str, from: i32) {
+pub(crate) async fn add_some(client: &Client, coll: &str, from: i32) {
     let rows = (from..from + 10).map(|id| doc! {"_id": id, "k": id % 200, "note": "new"});
     let rows: Vec<Document> = rows.collect();
     run_all(client, [doc! {"insert": coll, "documents": rows}]).await;
@@ -124,7 +124,7 @@ fn by_id() -> Document {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn refined_keys_are_followed_whenever_they_are_refined() {
-    let sides = Sides::start().await;
+    let sides = Sides::start(before).await;
     let client = sides.source.client().await.unwrap();
     let rows = (1_000..9_000).map(|i| doc! {"_id": i, "k": i % 200, "note": "x".repeat(500)});
     let copied = client.database(DB).collection::<Document>("copied");
@@ -178,7 +178,7 @@ async fn refined_keys_are_followed_whenever_they_are_refined() {
 /// After it was made, and after the pairs have recorded it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refined_key_is_met_again_after_a_crash() {
-    let sides = Sides::start().await;
+    let sides = Sides::start(before).await;
     let client = sides.source.client().await.unwrap();
     let mut engine = sides.engine_to_crash("refined").await;
     engine.until_ready().await;

@@ -56,6 +56,13 @@ pub fn is_sharded_in_place(before: &Collection, now: &Collection) -> bool {
     is_sharded_now && before.primary == now.primary && !has_moved(now)
 }
 
+/// Whether a collection of the source was sharded since, and all of it is where it was. Without
+/// documents it may be on other shards at once.
+pub fn stays_in_place(before: &Collection, now: &Collection) -> bool {
+    let mut chunks = now.sharded.iter().flat_map(|sharded| &sharded.chunks);
+    is_sharded_in_place(before, now) && chunks.all(|chunk| chunk.shard == before.primary)
+}
+
 /// # Errors
 /// `Unsupported` if a collection of the source was laid out with other owners.
 pub fn expect_same(laid_out: Option<&Arc<Collection>>, now: &Collection) -> Result<()> {
@@ -111,7 +118,7 @@ pub fn are_same(before: &Collection, now: &Collection) -> bool {
         // A drop under way: its metadata goes first, its shards follow one by one. What
         // ends sharding otherwise gives the collection another UUID.
         (Some(_), None) => true,
-        (None, Some(_)) => false,
+        (None, Some(_)) => stays_in_place(before, now),
     }
 }
 
@@ -246,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_drop_under_way_is_no_change_of_owners() {
+    fn a_drop_under_way_is_no_change_of_owners_nor_is_what_is_sharded_in_its_place() {
         let collection = |primary: usize, owner: Option<usize>| Collection {
             ns: Namespace {
                 db: "d".to_owned(),
@@ -264,7 +271,9 @@ mod tests {
             ((0, None), (1, None), false),
             ((0, Some(0)), (0, Some(0)), true),
             ((0, Some(0)), (0, Some(1)), false),
-            ((0, None), (0, Some(0)), false),
+            ((0, None), (0, Some(0)), true),
+            ((0, None), (0, Some(1)), false),
+            ((1, None), (0, Some(0)), false),
             ((0, Some(1)), (0, None), true),
         ] {
             let [then, after] = [before, now].map(|(primary, owner)| collection(primary, owner));

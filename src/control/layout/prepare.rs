@@ -120,7 +120,7 @@ fn as_planned(listed: &mut Vec<Collection>, planned: &HashMap<Uuid, &CollectionS
         }
         collection.ns = planned.ns.clone();
         collection.options = planned.options.clone();
-        // Its chunks do not move; a refined key is followed.
+        // That it was sharded since, or its key refined, is followed.
         let key = |sharded: &Option<Sharded>| sharded.as_ref().map(|s| s.key.clone());
         if key(&collection.sharded) != key(&planned.sharded) {
             collection.sharded = planned.sharded.clone();

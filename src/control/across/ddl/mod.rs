@@ -9,6 +9,7 @@ mod refining;
 mod renaming;
 mod resolve;
 mod series;
+mod sharding;
 mod turn;
 mod views;
 mod zones;

@@ -103,7 +103,7 @@ impl Coordinator {
         Ok(())
     }
 
-    async fn refine_on_target(
+    pub(super) async fn refine_on_target(
         &self,
         ns: &Namespace,
         made: Made,
@@ -180,7 +180,7 @@ impl Coordinator {
 }
 
 /// Each is the begin of the other.
-fn is_same_key(a: &RawDocument, b: &RawDocument) -> bool {
+pub(super) fn is_same_key(a: &RawDocument, b: &RawDocument) -> bool {
     refined::is_begin(a, b) && refined::is_begin(b, a)
 }
 
@@ -202,8 +202,9 @@ pub(super) fn refusal(sent: Result<()>) -> Result<Option<String>> {
     match sent {
         Ok(()) => Ok(None),
         Err(e) if e.kind == Kind::Transient => Err(e),
+        // An index that once held an array is one of arrays for good.
         Err(e) => Ok(Some(format!(
-            "the target's router refuses it: {}",
+            "the target's router refuses it: {}; if this stays, drop the index that carries the key on the target's shards: it is built anew",
             e.message
         ))),
     }

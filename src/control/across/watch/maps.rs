@@ -4,9 +4,9 @@
 
 use bson::Uuid;
 
-use super::{PATIENCE, ToFollow, Watch, name};
+use super::{How, PATIENCE, ToFollow, Watch, name};
 use crate::cluster::catalog::versions::{self, Row, Versions};
-use crate::cluster::catalog::{Collection, MapVersion, Sharded};
+use crate::cluster::catalog::{self, Collection, MapVersion, Sharded};
 use crate::cluster::deployment::{Deployment, Side};
 use crate::cluster::retry::within;
 use crate::control::layout::laid_out::Made;
@@ -41,8 +41,7 @@ impl Watch {
             ))));
         }
         let Some(sharded) = &before.sharded else {
-            let since = self.sharded_since((uuid, row), before).await?;
-            return Ok(since.map(Found::Stops));
+            return self.sharded_since((uuid, row), before).await;
         };
         let version = sharded.version;
         if version.is_some_and(|before| is_same(row, &before)) {
@@ -57,6 +56,7 @@ impl Watch {
                 None => Found::Followed(ToFollow {
                     uuid,
                     ns: row.ns.clone(),
+                    how: How::Refined,
                     now,
                 }),
             }));
@@ -65,20 +65,32 @@ impl Watch {
         Ok(change.map(|change| other(format!("{change} of {} changed", row.ns))))
     }
 
-    async fn sharded_since(&self, of: (Uuid, &Row), before: &Collection) -> Result<Option<Error>> {
-        let Some(sharded) = self.read_map(&self.sides.source, of).await? else {
+    async fn sharded_since(
+        &self,
+        (uuid, row): (Uuid, &Row),
+        before: &Collection,
+    ) -> Result<Option<Found>> {
+        let Some(sharded) = self.read_map(&self.sides.source, (uuid, row)).await? else {
             return Ok(None);
         };
-        let now = Collection {
-            sharded: Some(sharded),
-            ..before.clone()
-        };
-        if owners::is_sharded_in_place(before, &now) {
-            let shard = &self.sides.source.shards[before.primary].id;
-            return Ok(Some(owners::sharded_in_place(&now, shard)));
+        let now = with(before, sharded.clone());
+        let is_series = before.ns.time_series().is_some();
+        if owners::stays_in_place(before, &now) && !is_series {
+            return Ok(Some(Found::Followed(ToFollow {
+                uuid,
+                ns: row.ns.clone(),
+                how: How::InPlace(before.primary),
+                now: sharded,
+            })));
         }
-        let what = format!("{} was sharded, and a chunk of it moved,", before.ns);
-        Ok(Some(changed(Side::Source, &what)))
+        let stop = if owners::is_sharded_in_place(before, &now) {
+            let shard = &self.sides.source.shards[before.primary].id;
+            owners::sharded_in_place(&now, shard)
+        } else {
+            let what = format!("{} was sharded, and a chunk of it moved,", before.ns);
+            changed(Side::Source, &what)
+        };
+        Ok(Some(Found::Stops(stop)))
     }
 
     /// `by_source`: how the source was found, before the target was.
@@ -103,7 +115,12 @@ impl Watch {
         let Some(made) = made else { return Ok(None) };
         match (&before.sharded, now.collections.get(&made.uuid)) {
             (None, None) => Ok(None),
-            (None, Some(_)) => Ok(Some(format!("{ns} was sharded"))),
+            (None, Some(row)) => {
+                let there = self.read_map(&self.sides.target, (made.uuid, row)).await?;
+                let Some(there) = there else { return Ok(None) };
+                let is_alike = self.is_sharded_alike((uuid, before), &there).await?;
+                Ok((!is_alike).then(|| format!("{ns} was sharded")))
+            }
             (Some(_), None) => Ok(Some(format!("{ns} was dropped or recreated"))),
             (Some(sharded), Some(row)) => {
                 if made.version.is_some_and(|before| is_same(row, &before)) {
@@ -142,6 +159,27 @@ impl Watch {
         Ok(on_source.is_none_or(|now| refined::is_begin(&there.key, &now.key)))
     }
 
+    /// The same of a target that is sharded, in its place.
+    async fn is_sharded_alike(
+        &self,
+        (uuid, before): (Uuid, &Collection),
+        there: &Sharded,
+    ) -> Result<bool> {
+        let source = &self.sides.source;
+        let primary = self.sides.pairs[before.primary];
+        let is_whole = there.chunks.iter().all(|chunk| chunk.shard == primary);
+        // IMPORTANT: all of them, and only now: the source may have been sharded since the look.
+        let rows = within(PATIENCE, &name(source), versions::sharded(source, None)).await?;
+        let on_source = rows.into_iter().find(|row| row.uuid == uuid);
+        let Some(now) = on_source else {
+            let shard = &source.shards[before.primary];
+            let db = before.ns.own(&source.scope).db;
+            return catalog::is_gone(&shard.client, &db, uuid).await;
+        };
+        let is_begin = refined::is_begin(&there.key, &now.sharded.key);
+        Ok(is_whole && is_begin && owners::stays_in_place(before, &with(before, now.sharded)))
+    }
+
     /// Reads the chunks of one collection whose version changed. None if it was dropped since.
     async fn read_map(
         &self,
@@ -156,6 +194,13 @@ impl Watch {
         .await?;
         let row = rows.into_iter().find(|row| row.uuid == uuid);
         Ok(row.map(|row| row.sharded))
+    }
+}
+
+fn with(before: &Collection, sharded: Sharded) -> Collection {
+    Collection {
+        sharded: Some(sharded),
+        ..before.clone()
     }
 }
 

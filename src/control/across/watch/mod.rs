@@ -1,7 +1,7 @@
 //! Watches on both sides what must not change during a run: which shard owns which
-//! documents (R8). A split changes nothing; a moved chunk, a moved primary or a
-//! collection that became sharded is an error, never silent. A refined shard key gives no
-//! document another owner: the target's is refined alike (`control::across::ddl`).
+//! documents (R8). A split changes nothing; a moved chunk or a moved primary is an error,
+//! never silent. A refined shard key, and a collection that is sharded where it is, give no
+//! document another owner: the target's is refined, or sharded, alike (`control::across::ddl`).
 //!
 //! It compares versions, so it also notices a chunk that moved away and back, and reads
 //! no chunk of an unchanged map. A watch that cannot look holds "ready" back.
@@ -23,6 +23,7 @@ use crate::control::across::ddl::Coordinator;
 use crate::control::across::watch::maps::Found;
 use crate::control::balancer;
 use crate::control::layout::laid_out::{LaidOut, Made};
+use crate::control::layout::listing;
 use crate::control::layout::owners::changed;
 use crate::control::run::Run;
 use crate::control::sides::Sides;
@@ -50,14 +51,25 @@ const RENAMED: &str = "a collection was renamed on the target meanwhile";
 pub struct ToFollow {
     uuid: Uuid,
     ns: Namespace,
-    /// Its key is refined.
+    how: How,
     now: Sharded,
+}
+
+#[derive(Clone, Copy)]
+enum How {
+    /// Its key is refined.
+    Refined,
+    /// It is sharded, on this primary shard of the source.
+    InPlace(usize),
 }
 
 impl ToFollow {
     fn text(&self) -> String {
-        let ns = &self.ns;
-        format!("the shard key of {ns} was refined on the source, and is not yet on the target")
+        let (ns, on_source) = (&self.ns, "on the source, and is not yet on the target");
+        match self.how {
+            How::Refined => format!("the shard key of {ns} was refined {on_source}"),
+            How::InPlace(_) => format!("{ns} was sharded {on_source}"),
+        }
     }
 }
 
@@ -81,6 +93,8 @@ pub struct Watch {
     coordinator: Arc<Coordinator>,
     /// Where each database of the source was found, by its name there.
     homes: Mutex<HashMap<String, Home>>,
+    /// Positions on their primary shards at which collections were sharded already.
+    sharded_by: Mutex<HashMap<Uuid, Position>>,
 }
 
 impl Watch {
@@ -89,6 +103,7 @@ impl Watch {
             sides: sides.clone(),
             coordinator: coordinator.clone(),
             homes: Mutex::default(),
+            sharded_by: Mutex::default(),
         }
     }
 
@@ -130,11 +145,34 @@ impl Watch {
     async fn follow(&self, all: &[ToFollow], pairs: &[Arc<Pair>]) -> Result<Vec<String>> {
         let mut waiting = Vec::new();
         for change in all {
-            let ToFollow { uuid, now, .. } = change;
-            let not_yet = self.coordinator.refine(*uuid, now, pairs).await?;
+            let ToFollow { uuid, ns, now, how } = change;
+            let (uuid, coordinator) = (*uuid, &self.coordinator);
+            let not_yet = match *how {
+                How::Refined => coordinator.refine(uuid, now, pairs).await?,
+                How::InPlace(primary) if self.is_behind((uuid, primary), pairs).await? => {
+                    Some("what was logged before is still to be applied and recorded".to_owned())
+                }
+                How::InPlace(_) => coordinator.shard_in_place(uuid, (ns, now), pairs).await?,
+            };
             waiting.extend(not_yet.map(|why| format!("{}: {why}", change.text())));
         }
         Ok(waiting)
+    }
+
+    /// Whether a restart would meet entries from before the collection was sharded.
+    async fn is_behind(&self, (uuid, primary): (Uuid, usize), pairs: &[Arc<Pair>]) -> Result<bool> {
+        let known = self.sharded_by.lock().get(&uuid).copied();
+        let since = match known {
+            Some(since) => since,
+            None => {
+                let newest = listing::newest(&self.sides.source).await?;
+                let since = newest[primary].clock;
+                self.sharded_by.lock().insert(uuid, since);
+                since
+            }
+        };
+        let mut of_it = pairs.iter().filter(|pair| pair.index == primary);
+        Ok(of_it.any(|pair| pair.resume_position() < since))
     }
 
     /// Compares owners on both sides with owners as laid out. Changes nothing.

@@ -68,7 +68,9 @@ impl Layout<'_> {
             let shard = home
                 .next()
                 .map_or("…", |primary| self.source_shard(primary));
-            let by_hand = format!("run `shardlift recopy --shard {shard} --ns {ns}`");
+            let by_hand = format!(
+                "shardlift shards it by itself if all of it stayed on its shard; if this stays, run `shardlift recopy --shard {shard} --ns {ns}`"
+            );
             return Some(Difference::new(
                 format!("{ns} is sharded on the source and not on the target"),
                 by_hand,

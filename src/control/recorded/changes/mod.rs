@@ -217,10 +217,12 @@ fn is_renamed(before: &Collection, now: &Collection) -> bool {
     before.ns != now.ns || is_other && !refined::is_of(was, is)
 }
 
-/// Until the target's is refined, too, it cannot be made for one more pair.
-fn is_refined(before: &Collection, now: &Collection) -> bool {
-    let both = before.sharded.as_ref().zip(now.sharded.as_ref());
-    both.is_some_and(|(was, is)| refined::is_of(was, is))
+/// Until the target's is sharded so, too, it cannot be made for one more pair.
+fn is_sharded_anew(before: &Collection, now: &Collection) -> bool {
+    match (&before.sharded, &now.sharded) {
+        (Some(was), Some(is)) => refined::is_of(was, is),
+        (was, is) => was.is_none() && is.is_some(),
+    }
 }
 
 /// The pair follows renames of it.
@@ -263,8 +265,8 @@ fn in_the_way(
         Some(was) if is_renamed(&was.collection(), is) => {
             return Some(format!("{} was renamed", was.ns));
         }
-        Some(was) if is_refined(&was.collection(), is) => {
-            return Some(format!("the shard key of {} was refined", was.ns));
+        Some(was) if is_sharded_anew(&was.collection(), is) => {
+            return Some(format!("{} was sharded, or its shard key refined", was.ns));
         }
         // A shard creates a collection, too, when it gets the first chunk of it.
         Some(was) if !owners::are_same(&was.collection(), is) => {

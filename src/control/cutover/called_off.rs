@@ -2,6 +2,7 @@
 //!
 //! Decides nothing: the cutover says which, and why.
 
+use crate::control::across::watch::Seen;
 use crate::error::Error;
 
 /// Why it was called off.
@@ -24,6 +25,15 @@ pub enum CalledOff {
 }
 
 impl CalledOff {
+    /// What a look at the owners on both sides calls it off for.
+    pub fn by(seen: Seen) -> Option<CalledOff> {
+        let to_follow = seen.to_follow();
+        if !to_follow.is_empty() {
+            return Some(CalledOff::Ahead(to_follow));
+        }
+        (!seen.unrest.is_empty()).then_some(CalledOff::Moving(seen.unrest))
+    }
+
     pub fn reason(&self) -> String {
         match self {
             CalledOff::Writes(ns) => format!(

@@ -195,12 +195,8 @@ impl Cutover<'_> {
     async fn compare_owners(&self, compared: &mut Compared) -> Result<(), NotProven> {
         let seen = self.asked(|| self.watch.check());
         let seen = self.told("an answer whether chunks move", seen).await?;
-        let to_follow = seen.to_follow();
-        if !to_follow.is_empty() {
-            return Err(CalledOff::Ahead(to_follow).into());
-        }
-        if !seen.unrest.is_empty() {
-            return Err(CalledOff::Moving(seen.unrest).into());
+        if let Some(off) = CalledOff::by(seen) {
+            return Err(off.into());
         }
         let owners = self.asked(|| proof::owners(self.sides)).await?;
         compared.differences.extend(owners);

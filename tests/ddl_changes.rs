@@ -2,7 +2,9 @@
 //! the engine killed right after it and resumed, too.
 
 mod across;
+mod in_place;
 mod met_again;
+mod refined;
 pub(crate) mod options;
 pub(crate) mod renames;
 mod sharded;

@@ -214,6 +214,14 @@ pub async fn shard_collection(
     run(router, "admin", &command).await.map(drop)
 }
 
+/// Refines the key of a sharded collection. Sent once; the same again is no error.
+pub async fn refine_shard_key(router: &Entry, ns: &Namespace, key: &RawDocument) -> Result<()> {
+    let command = rawdoc! {"refineCollectionShardKey": ns.to_string(), "key": key.to_owned()};
+    let answer = router.send("admin", &command, ANSWER_TIME_MAX).await;
+    let done = answer.and_then(|reply| acknowledged(&reply));
+    done.map_err(|e| e.context("refineCollectionShardKey"))
+}
+
 /// Splits the chunk that contains `middle`, so that a chunk begins there. Sent once.
 /// Refused where a chunk already begins.
 pub async fn split(router: &Entry, ns: &Namespace, middle: &RawDocument) -> Result<()> {

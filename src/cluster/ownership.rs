@@ -4,6 +4,7 @@
 
 use bson::{RawDocument, RawDocumentBuf};
 
+use crate::bson::element::{elements, kind};
 use crate::bson::order::compare_keys;
 use crate::bson::shard_key::ShardKeyPattern;
 use crate::cluster::catalog::Sharded;
@@ -39,22 +40,25 @@ impl Ownership {
         let after = self
             .intervals
             .partition_point(|(min, _)| key.compare(min).is_ge());
-        after
-            .checked_sub(1)
-            .is_some_and(|at| key.compare(&self.intervals[at].1).is_lt())
+        after.checked_sub(1).is_some_and(|at| {
+            let max = &self.intervals[at].1;
+            // The last chunk ends with the greatest of all keys. By a key that was refined since,
+            // documents may have that in the fields of the older one.
+            key.compare(max).is_lt() || is_end(max)
+        })
     }
 
     /// True if this shard owns the whole key space: no document needs a look.
     pub fn owns_all(&self) -> bool {
-        use crate::bson::element::{elements, kind};
         match &self.intervals[..] {
-            [(min, max)] => {
-                elements(min).all(|e| e.kind == kind::MIN_KEY)
-                    && elements(max).all(|e| e.kind == kind::MAX_KEY)
-            }
+            [(min, max)] => elements(min).all(|e| e.kind == kind::MIN_KEY) && is_end(max),
             _ => false,
         }
     }
+}
+
+fn is_end(max: &RawDocument) -> bool {
+    elements(max).all(|e| e.kind == kind::MAX_KEY)
 }
 
 /// The chunks of a collection with neighbours of the same owner joined:
@@ -159,6 +163,10 @@ mod tests {
                 .owns(&rawdoc! { "a": { "b": 10 } }),
             "owns nothing"
         );
+        let greatest = rawdoc! { "a": { "b": bson::RawBson::MaxKey } };
+        let owners = [0, 1, 2].map(|shard| Ownership::of(&map, shard).unwrap());
+        let owned = owners.map(|owner| owner.owns(&greatest));
+        assert_eq!(owned, [true, false, false], "it ends with the last chunk");
     }
 
     proptest! {

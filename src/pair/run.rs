@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use bson::{RawDocumentBuf, Uuid};
 use parking_lot::Mutex;
 
-use crate::cluster::catalog::Namespace;
+use crate::cluster::catalog::{Collection, MapVersion, Namespace};
+use crate::cluster::ownership::Ownership;
 use crate::error;
 use crate::observe::collections::{self, CollectionCopied};
 use crate::observe::counters::PairMetrics;
@@ -98,6 +99,24 @@ impl Pair {
     pub async fn forget(&self, uuids: &[Uuid]) -> error::Result<()> {
         self.checkpointer.store.forget(uuids).await?;
         self.gate.lock().forget(uuids);
+        Ok(())
+    }
+
+    /// Records how a collection is sharded by now on both sides. It changes no document's owner,
+    /// so what is tracked of it stays, but that it is sharded.
+    pub async fn sharded_anew(
+        &self,
+        collection: &Collection,
+        target_version: Option<MapVersion>,
+    ) -> error::Result<()> {
+        let store = &self.checkpointer.store;
+        store.sharded_anew(collection, target_version).await?;
+        let tracked = collection
+            .uuid
+            .and_then(|uuid| self.gate.lock().tracked(&uuid).cloned());
+        if let (Some(tracked), Some(sharded)) = (tracked, &collection.sharded) {
+            tracked.own(Ownership::of(sharded, self.index)?);
+        }
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! Layouts that change on a sharded source while a migration runs: zones are followed; what is
-//! sharded where it is stops the run, which goes on once that collection is copied again; a
-//! refined key and a shard more stop it.
+//! sharded and spread at once stops the run, which goes on once that collection is copied again;
+//! a shard more stops it.
 
 use loadgen::cluster::ShardedCluster;
 
@@ -22,16 +22,6 @@ async fn delete(client: &Client, coll: &str, id: i32) {
     run(client, "d", doc! {"delete": coll, "deletes": [delete]}).await;
 }
 
-async fn index(client: &Client, coll: &str, key: Document, name: &str) {
-    let index = doc! {"key": key, "name": name};
-    run(
-        client,
-        "d",
-        doc! {"createIndexes": coll, "indexes": [index]},
-    )
-    .await;
-}
-
 async fn shard(client: &Client, coll: &str, key: Document) {
     admin(
         client,
@@ -40,18 +30,9 @@ async fn shard(client: &Client, coll: &str, key: Document) {
     .await;
 }
 
-async fn refine(client: &Client, coll: &str, key: Document) {
-    admin(
-        client,
-        doc! {"refineCollectionShardKey": format!("d.{coll}"), "key": key},
-    )
-    .await;
-}
-
 /// On shard0, but for the half of `halves`.
 async fn populate(a: &Client) {
     admin(a, doc! {"enableSharding": "d", "primaryShard": "shard0"}).await;
-    insert(a, "filled", 0..600).await;
     run(a, "d", doc! {"create": "empty"}).await;
     shard(a, "halves", doc! {"k": 1}).await;
     admin(a, doc! {"split": "d.halves", "middle": {"k": 300}}).await;
@@ -61,25 +42,6 @@ async fn populate(a: &Client) {
     )
     .await;
     insert(a, "halves", 0..600).await;
-    shard(a, "refined", doc! {"k": 1}).await;
-    insert(a, "refined", 0..100).await;
-}
-
-async fn refined(sides: &Sides, a: &Client) {
-    let mut engine = sides.engine().await;
-    engine.until_ready().await;
-    let key = doc! {"k": 1, "u": 1};
-    index(a, "refined", key.clone(), "k_u").await;
-    refine(a, "refined", key).await;
-    let error = stopped(engine).await;
-    assert!(
-        error.contains("the shard key of d.refined was refined") && error.contains("--restart"),
-        "{error}"
-    );
-    let (source, target) = (sides.source.uri(), sides.target.uri());
-    let mut engine = Engine::start(&source, &target, &["--restart"]).await;
-    engine.until_ready().await;
-    engine.kill();
 }
 
 async fn stopped(engine: Engine) -> String {
@@ -111,24 +73,19 @@ impl Sides {
     }
 }
 
-/// With documents all of its chunks stay where they are; without, they may be on all shards.
-async fn sharded_in_place(sides: &Sides, a: &Client) {
-    for (coll, key) in [("filled", doc! {"k": 1}), ("empty", doc! {"_id": "hashed"})] {
-        let mut engine = sides.engine().await;
-        engine.until_ready().await;
-        if coll == "filled" {
-            index(a, coll, key.clone(), "k").await;
-        }
-        shard(a, coll, key).await;
-        insert(a, coll, 600..700).await;
-        let error = stopped(engine).await;
-        let recopy = format!("`shardlift recopy --shard shard0 --ns d.{coll}`");
-        let what = format!("d.{coll} was sharded on the source");
-        assert!(error.contains(&what) && error.contains(&recopy), "{error}");
-        delete(a, coll, 601).await;
-        let text = sides.recopy(coll).await;
-        assert!(text.contains("made anew: 1"), "{text}");
-    }
+/// Without documents its chunks are on all shards at once.
+async fn spread_at_once(sides: &Sides, a: &Client) {
+    let mut engine = sides.engine().await;
+    engine.until_ready().await;
+    shard(a, "empty", doc! {"_id": "hashed"}).await;
+    insert(a, "empty", 600..700).await;
+    let error = stopped(engine).await;
+    let recopy = "`shardlift recopy --shard shard0 --ns d.empty`";
+    let what = "d.empty was sharded on the source";
+    assert!(error.contains(what) && error.contains(recopy), "{error}");
+    delete(a, "empty", 601).await;
+    let text = sides.recopy("empty").await;
+    assert!(text.contains("made anew: 1"), "{text}");
 }
 
 /// New ones that a new collection needs, and those of collections that are there.
@@ -188,12 +145,10 @@ async fn layouts_that_change_are_followed_or_stop_the_run_with_a_remedy_that_hel
     let a = source.client().await.unwrap();
     let sides = Sides { source, target };
     populate(&a).await;
-    refined(&sides, &a).await;
-    sharded_in_place(&sides, &a).await;
+    spread_at_once(&sides, &a).await;
     zones(&sides, &a).await;
     one_more_shard(&sides, &a).await;
     let mut engine = sides.engine().await;
-    delete(&a, "filled", 1).await;
     delete(&a, "empty", 602).await;
     engine.until_ready().await;
     engine.cut_over().await;

@@ -19,7 +19,7 @@ pub(super) const ZONES: [&str; 2] = ["z0", "z1"];
 
 /// Whether the engine follows them; else a run stops at the first one, by rule.
 const FOLLOWS_RENAMES_OF_SHARDED: bool = true;
-const FOLLOWS_SHARDING_IN_PLACE: bool = false;
+const FOLLOWS_SHARDING_IN_PLACE: bool = true;
 
 /// No router has them.
 const NOT_BY_ROUTERS: [&str; 2] = ["cloneCollectionAsCapped", "mapReduce"];
@@ -35,7 +35,7 @@ const RENAMES: [&str; 7] = [
 ];
 const COMMANDS_MAX: u64 = 4;
 
-const OWN: [Kind; 7] = [
+const OWN: [Kind; 8] = [
     steps("shardCollection", 10, shard),
     kind("drop sharded", 3, drop),
     kind("split", 2, split),
@@ -46,6 +46,7 @@ const OWN: [Kind; 7] = [
         4 * FOLLOWS_SHARDING_IN_PLACE as u64,
         shard_in_place,
     ),
+    steps("refine", 3, refine),
     steps(
         "rename sharded",
         4 * FOLLOWS_RENAMES_OF_SHARDED as u64,
@@ -184,6 +185,20 @@ fn shard_in_place(maker: &mut Maker<'_>) -> Vec<Command> {
     let filled = write::inserts_into(maker, name);
     let sharded = doc! {"shardCollection": maker.ns(name), "key": {"_id": 1}};
     vec![filled, Command::on_admin(sharded)]
+}
+
+/// Refused where there is none of a shorter key, and before 4.4.
+fn refine(maker: &mut Maker<'_>) -> Vec<Command> {
+    let name = sharded(maker);
+    let key = match maker.dice.below(3) {
+        0 => doc! {"n": "hashed", "_id": 1},
+        1 => doc! {"_id": 1, "n": 1},
+        _ => doc! {"n": 1, "_id": 1},
+    };
+    let index = doc! {"key": key.clone(), "name": "refined"};
+    let indexed = maker.command(doc! {"createIndexes": name, "indexes": [index]});
+    let refined = doc! {"refineCollectionShardKey": maker.ns(name), "key": key};
+    vec![indexed, Command::on_admin(refined)]
 }
 
 fn rename(maker: &mut Maker<'_>) -> Vec<Command> {

@@ -2,6 +2,7 @@
 //!
 //! Decides nothing: the cutover says which, and why.
 
+use crate::control::across::watch::Seen;
 use crate::error::Error;
 
 /// Why it was called off.
@@ -13,6 +14,8 @@ pub enum CalledOff {
     Late(String),
     /// Something moves chunks, or may.
     Moving(Vec<String>),
+    /// The source was sharded otherwise, and the target is to be.
+    Ahead(Vec<String>),
     /// The source does not refuse users' writes, as it was asked to.
     Unblocked(String),
     /// What would keep the target from being followed back.
@@ -22,6 +25,15 @@ pub enum CalledOff {
 }
 
 impl CalledOff {
+    /// What a look at the owners on both sides calls it off for.
+    pub fn by(seen: Seen) -> Option<CalledOff> {
+        let to_follow = seen.to_follow();
+        if !to_follow.is_empty() {
+            return Some(CalledOff::Ahead(to_follow));
+        }
+        (!seen.unrest.is_empty()).then_some(CalledOff::Moving(seen.unrest))
+    }
+
     pub fn reason(&self) -> String {
         match self {
             CalledOff::Writes(ns) => format!(
@@ -39,6 +51,12 @@ impl CalledOff {
             CalledOff::Moving(what) => {
                 format!(
                     "cutover called off: chunks may move: {}; then cut over again",
+                    what.join("; ")
+                )
+            }
+            CalledOff::Ahead(what) => {
+                format!(
+                    "cutover called off: {}; once it is, cut over again",
                     what.join("; ")
                 )
             }

@@ -193,10 +193,10 @@ impl Cutover<'_> {
     ///
     /// IMPORTANT: after our last write (`proof`).
     async fn compare_owners(&self, compared: &mut Compared) -> Result<(), NotProven> {
-        let moving = self.asked(|| self.watch.check());
-        let moving = self.told("an answer whether chunks move", moving).await?;
-        if !moving.is_empty() {
-            return Err(CalledOff::Moving(moving).into());
+        let seen = self.asked(|| self.watch.check());
+        let seen = self.told("an answer whether chunks move", seen).await?;
+        if let Some(off) = CalledOff::by(seen) {
+            return Err(off.into());
         }
         let owners = self.asked(|| proof::owners(self.sides)).await?;
         compared.differences.extend(owners);

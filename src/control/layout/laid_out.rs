@@ -9,7 +9,7 @@ use bson::Uuid;
 use crate::cluster::catalog::sharding::ShardedRow;
 use crate::cluster::catalog::{self, Catalog, Collection, MapVersion, Sharded};
 use crate::cluster::deployment::{Deployment, Side, Topology};
-use crate::control::layout::owners;
+use crate::control::layout::{owners, refined};
 use crate::control::sides::Sides;
 use crate::error::Result;
 use crate::state::pair_store::bound::Versions;
@@ -180,7 +180,10 @@ fn change(
     version: Option<MapVersion>,
     there: &Sharded,
 ) -> Option<&'static str> {
-    owners::change(&owners::mapped(wanted, pairs), version, there)
+    let mapped = owners::mapped(wanted, pairs);
+    // Whether the source's is, too, is looked at by `control::across::watch`.
+    let is_refined = refined::is_refined((&wanted.key, &mapped), version, there);
+    owners::change(&mapped, version, there).filter(|_| !is_refined)
 }
 
 fn expect_none(collection: &CollectionState, change: Option<&'static str>) -> Result<()> {

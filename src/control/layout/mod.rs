@@ -9,6 +9,7 @@
 pub mod listing;
 pub mod databases;
 pub mod owners;
+pub mod refined;
 pub mod laid_out;
 pub(crate) mod options;
 pub mod series;
@@ -221,6 +222,42 @@ async fn shard(
     .await?;
     failpoint::hit("layout-sharded");
     Ok(())
+}
+
+/// Shards a collection that is there, with whatever documents it has: all of it stays on its
+/// primary shard. No chunk is moved, whatever the router makes of it.
+pub async fn shard_in_place(
+    target: &Deployment,
+    collection: &Collection,
+    primary: usize,
+) -> Result<()> {
+    let ns = &collection.ns;
+    let Some(sharded) = &collection.sharded else {
+        return Ok(());
+    };
+    let ends = sharded.chunks.first().zip(sharded.chunks.last());
+    let whole = ends.map(|(first, last)| (first.min.clone(), last.max.clone(), primary));
+    // One without documents would be spread over all shards by a hash.
+    if !is_hashed(&sharded.key) || target.dialect.catalog.hashed_zones_are_whole {
+        zones::place(target, ns, whole.as_slice()).await?;
+    }
+    admin::shard_collection(
+        &target.entry,
+        ns,
+        &sharded.key,
+        sharded.unique,
+        collection.has_collation(),
+    )
+    .await?;
+    zones::forget_temporary(target).await?;
+    zones::set(target, ns, &sharded.zones).await
+}
+
+/// The index that carries this shard key is there anyway.
+pub fn is_by_id(key: &RawDocument) -> bool {
+    let mut fields = elements(key);
+    let is_id = fields.next().is_some_and(|field| field.name == b"_id");
+    is_id && fields.next().is_none() && !is_hashed(key)
 }
 
 /// A shard that holds a document of this name, orphans included. Not by the storage engine's

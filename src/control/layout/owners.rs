@@ -1,17 +1,17 @@
 //! Changes of the owners of a collection's documents, found by its chunk map and the
 //! map's version.
 //!
-//! Pure. Knows nothing about servers.
+//! Pure. Knows nothing about servers, and of a refined key only that it is no change (`refined`).
 
 use std::sync::Arc;
 
-use bson::{RawDocument, RawDocumentBuf};
+use bson::RawDocumentBuf;
 
-use crate::bson::element::{document, elements, kind};
 use crate::bson::order::compare_keys;
-use crate::cluster::catalog::{Collection, MapVersion, Namespace, Sharded};
+use crate::cluster::catalog::{Collection, MapVersion, Sharded};
 use crate::cluster::deployment::Side;
 use crate::cluster::ownership::joined;
+use crate::control::layout::refined;
 use crate::error::{Error, Kind, Result};
 
 /// `(min, max, owner)` in key order, neighbours of one owner joined.
@@ -30,19 +30,23 @@ pub fn mapped(sharded: &Sharded, pairs: &[usize]) -> Vec<Interval> {
 }
 
 /// What changed since the owners were `before`; None if at no time any document changed
-/// its owner. Another epoch alone is a rename: a refined key has other bounds.
+/// its owner. Another epoch alone is a rename: a refined key has other bounds (`refined`).
 pub fn change(
     before: &[Interval],
     version: Option<MapVersion>,
     now: &Sharded,
 ) -> Option<&'static str> {
+    (moved_since(version, now) || !same(before, &joined(now))).then_some("owners")
+}
+
+/// Whether a chunk of a map moved since it had this version.
+pub(super) fn moved_since(version: Option<MapVersion>, now: &Sharded) -> bool {
     let versions = version.zip(now.version);
-    let moved_since = versions.is_some_and(|(before, now)| {
+    versions.is_some_and(|(before, now)| {
         // A cleared jumbo flag counts the version on, too. A chunk that moved away and back
         // came to its shard later than any did before.
         before.major != now.major && (now.moved_at.is_none() || before.moved_at < now.moved_at)
-    });
-    (moved_since || !same(before, &joined(now))).then_some("owners")
+    })
 }
 
 /// Whether a collection of the source was sharded since, and no chunk of it has moved: no
@@ -52,40 +56,11 @@ pub fn is_sharded_in_place(before: &Collection, now: &Collection) -> bool {
     is_sharded_now && before.primary == now.primary && !has_moved(now)
 }
 
-/// Whether the shard key was refined since the owners were `before`, by `key`, and nothing
-/// else happened: it got more fields at its end, and each bound the lowest values for them.
-pub fn is_refined(
-    (key, before): (&RawDocument, &[Interval]),
-    version: Option<MapVersion>,
-    now: &Sharded,
-) -> bool {
-    let fields = elements(key).count();
-    let is_longer = fields < elements(&now.key).count();
-    let same_key = elements(key).zip(elements(&now.key)).all(|(a, b)| a == b);
-    let moved_at = |version: MapVersion| (version.major, version.moved_at);
-    let never_moved = version.map(moved_at) == now.version.map(moved_at);
-    let now = joined(now);
-    let same = before.len() == now.len()
-        && before.iter().zip(&now).all(|(before, now)| {
-            before.2 == now.2
-                && is_longer_bound(&before.0, &now.0, fields)
-                && is_longer_bound(&before.1, &now.1, fields)
-        });
-    is_longer && same_key && never_moved && same
-}
-
-/// Whether both bounds lie between the same documents. The greatest of all has the greatest
-/// values in its new fields, any other the lowest.
-fn is_longer_bound(before: &RawDocument, now: &RawDocument, fields: usize) -> bool {
-    let begin = document(elements(now).take(fields));
-    let is_last = elements(&begin).all(|field| field.kind == kind::MAX_KEY);
-    let fill = if is_last {
-        kind::MAX_KEY
-    } else {
-        kind::MIN_KEY
-    };
-    compare_keys(before, &begin).is_eq()
-        && elements(now).skip(fields).all(|field| field.kind == fill)
+/// Whether a collection of the source was sharded since, and all of it is where it was. Without
+/// documents it may be on other shards at once.
+pub fn stays_in_place(before: &Collection, now: &Collection) -> bool {
+    let mut chunks = now.sharded.iter().flat_map(|sharded| &sharded.chunks);
+    is_sharded_in_place(before, now) && chunks.all(|chunk| chunk.shard == before.primary)
 }
 
 /// # Errors
@@ -137,11 +112,13 @@ fn same(a: &[Interval], b: &[Interval]) -> bool {
 pub fn are_same(before: &Collection, now: &Collection) -> bool {
     match (&before.sharded, &now.sharded) {
         (None, None) => before.primary == now.primary,
-        (Some(before), Some(now)) => change(&joined(before), before.version, now).is_none(),
+        (Some(before), Some(now)) => {
+            refined::is_of(before, now) || change(&joined(before), before.version, now).is_none()
+        }
         // A drop under way: its metadata goes first, its shards follow one by one. What
         // ends sharding otherwise gives the collection another UUID.
         (Some(_), None) => true,
-        (None, Some(_)) => false,
+        (None, Some(_)) => stays_in_place(before, now),
     }
 }
 
@@ -152,14 +129,6 @@ pub(in crate::control) fn sharded_in_place(now: &Collection, shard: &str) -> Err
     Error::new(Kind::Unsupported, found).remedy(format!(
         "copy that collection again, sharded as it is by now, with `shardlift recopy --shard {shard} --ns {ns}` with the same --source and --target, then run the same `shardlift migrate` again: all else goes on where it is"
     ))
-}
-
-/// The shard key of a collection of the source was refined.
-pub(in crate::control) fn refined(ns: &Namespace) -> Error {
-    let found = format!("the shard key of {ns} was refined on the source during the run");
-    Error::new(Kind::Unsupported, found).remedy(
-        "a refined key is not followed: refine it before the migration or after its cutover, and start over with `shardlift migrate --restart`",
-    )
 }
 
 /// What must not change during a run did.
@@ -175,7 +144,7 @@ mod tests {
     use bson::{RawBson, Timestamp, rawdoc};
 
     use super::*;
-    use crate::cluster::catalog::{Chunk, CollectionKind};
+    use crate::cluster::catalog::{Chunk, CollectionKind, Namespace};
 
     /// `[(begin, owner)]`, each up to the next.
     fn map(chunks: &[(i32, usize)], version: Option<MapVersion>) -> Sharded {
@@ -283,87 +252,8 @@ mod tests {
         );
     }
 
-    /// By `k`, and by `k` and `u`: as a server refines it, or with bounds of these values of `u`.
-    fn refined(chunks: &[(i32, usize)], version: MapVersion, at: [RawBson; 2]) -> Sharded {
-        let before = map(chunks, Some(version));
-        let [within, last] = at;
-        let longer = |bound: &RawDocument, is_max: bool| {
-            let mut longer = bound.to_owned();
-            let is_last = is_max && matches!(bound.get("k"), Ok(Some(bson::RawBsonRef::MaxKey)));
-            let value = if is_last {
-                last.clone()
-            } else {
-                within.clone()
-            };
-            longer.append(bson::cstr!("u"), value);
-            longer
-        };
-        let chunks = before.chunks.iter().map(|chunk| Chunk {
-            min: longer(&chunk.min, false),
-            max: longer(&chunk.max, true),
-            shard: chunk.shard,
-        });
-        Sharded {
-            key: rawdoc! { "k": 1, "u": 1 },
-            chunks: chunks.collect(),
-            ..before.clone()
-        }
-    }
-
     #[test]
-    fn a_refined_key_gives_no_document_another_owner() {
-        const BEFORE: &[(i32, usize)] = &[(0, 0), (5, 1)];
-        let (min, max) = (RawBson::MinKey, RawBson::MaxKey);
-        let usual = || [min.clone(), max.clone()];
-        let was = version(1, 2, 100);
-        let again = |major, moved_at| version(2, major, moved_at);
-        let split = &[(0, 0), (5, 1), (9, 1)];
-        let rows = [
-            (
-                "as a server does it",
-                refined(BEFORE, again(2, 100), usual()),
-                true,
-            ),
-            ("and split", refined(split, again(2, 100), usual()), true),
-            (
-                "and moved away and back",
-                refined(BEFORE, again(4, 101), usual()),
-                false,
-            ),
-            (
-                "and moved",
-                refined(&[(0, 1), (5, 1)], again(3, 101), usual()),
-                false,
-            ),
-            (
-                "bounds within what had one owner",
-                refined(BEFORE, again(2, 100), [RawBson::Int32(3), max.clone()]),
-                false,
-            ),
-            (
-                "not to the end",
-                refined(BEFORE, again(2, 100), [min.clone(), min.clone()]),
-                false,
-            ),
-            ("nothing", map(BEFORE, Some(again(2, 100))), false),
-        ];
-        for (what, now, expect) in rows {
-            let before = map(BEFORE, Some(was));
-            let found = is_refined((&before.key, &intervals(&before)), Some(was), &now);
-            assert_eq!(found, expect, "{what}");
-        }
-        let mut other = refined(BEFORE, again(2, 100), usual());
-        other.key = rawdoc! { "k": "hashed", "u": 1 };
-        let before = map(BEFORE, Some(was));
-        assert!(!is_refined(
-            (&before.key, &intervals(&before)),
-            Some(was),
-            &other
-        ));
-    }
-
-    #[test]
-    fn a_drop_under_way_is_no_change_of_owners() {
+    fn a_drop_under_way_is_no_change_of_owners_nor_is_what_is_sharded_in_its_place() {
         let collection = |primary: usize, owner: Option<usize>| Collection {
             ns: Namespace {
                 db: "d".to_owned(),
@@ -381,7 +271,9 @@ mod tests {
             ((0, None), (1, None), false),
             ((0, Some(0)), (0, Some(0)), true),
             ((0, Some(0)), (0, Some(1)), false),
-            ((0, None), (0, Some(0)), false),
+            ((0, None), (0, Some(0)), true),
+            ((0, None), (0, Some(1)), false),
+            ((1, None), (0, Some(0)), false),
             ((0, Some(1)), (0, None), true),
         ] {
             let [then, after] = [before, now].map(|(primary, owner)| collection(primary, owner));

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use bson::Uuid;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use crate::cluster::catalog::{self, Catalog, Collection, CollectionKind, Namespace};
+use crate::cluster::catalog::{self, Catalog, Collection, CollectionKind, Namespace, Sharded};
 use crate::cluster::deployment::Shard;
 use crate::config::{Config, ScanOrderMode};
 use crate::control::balancer;
@@ -120,6 +120,12 @@ fn as_planned(listed: &mut Vec<Collection>, planned: &HashMap<Uuid, &CollectionS
         }
         collection.ns = planned.ns.clone();
         collection.options = planned.options.clone();
+        // That it was sharded since, or its key refined, is followed.
+        let key = |sharded: &Option<Sharded>| sharded.as_ref().map(|s| s.key.clone());
+        if key(&collection.sharded) != key(&planned.sharded) {
+            collection.sharded = planned.sharded.clone();
+            collection.key_index = planned.key_index.clone();
+        }
         true
     });
 }
@@ -290,7 +296,6 @@ mod tests {
     use bson::rawdoc;
 
     use super::*;
-    use crate::cluster::catalog::Sharded;
 
     fn ns(coll: &str) -> Namespace {
         Namespace {

@@ -4,7 +4,7 @@
 pub mod request;
 pub mod entry;
 pub mod sink;
-mod renames;
+pub mod renames;
 pub mod vanished;
 pub mod refused;
 pub mod options;

@@ -55,7 +55,7 @@ impl DdlSink {
         let is_sharded = tracked.sharding() == Sharding::Sharded;
         // By its name alone a late rename of the router could hit a namesake (R8).
         if is_sharded && !self.indexer.target.writes.binds_uuid {
-            return Err(renamed_sharded(&tracked.ns(), &to).remedy(entry::SHARDED_RENAMED));
+            return Err(of_sharded(&tracked.ns(), &to));
         }
         let before = tracked.ns();
         if before.db != to.db {
@@ -117,6 +117,12 @@ impl DdlSink {
         let remedy = entry::renamed(&self.indexer.lister.shard.id);
         Some(Error::new(Kind::Unsupported, found).remedy(remedy))
     }
+}
+
+/// What a rename of a sharded collection stops the run with, where the target's router takes it
+/// by name alone.
+pub fn of_sharded(from: &Namespace, to: &Namespace) -> Error {
+    renamed_sharded(from, to).remedy(entry::SHARDED_RENAMED)
 }
 
 fn renamed_sharded(from: &Namespace, to: &Namespace) -> Error {

@@ -51,6 +51,18 @@ pub(in crate::state) fn collection_document(
     )
 }
 
+/// How it is sharded, and what its target is: fields of its document.
+pub(in crate::state) fn sharding_fields(
+    state: &CollectionState,
+    apart: Option<MapParts>,
+) -> RawDocumentBuf {
+    rawdoc! {
+        "target_version": optional(state.target_version.map(version_document)),
+        "sharded": optional(state.sharded.as_ref().map(|sharded| sharded_document(sharded, apart))),
+        "key_index": optional(state.key_index.clone()),
+    }
+}
+
 pub(in crate::state) fn bounds_array(bounds: &[RawBson]) -> RawArrayBuf {
     let mut array = RawArrayBuf::new();
     bounds.iter().for_each(|bound| array.push(bound.clone()));

@@ -13,7 +13,8 @@ use bson::{RawBson, RawDocument, RawDocumentBuf, Timestamp, Uuid, rawdoc};
 
 pub(super) use chunks::{MapParts, in_parts, lacking, part, part_fields, part_id, set_of};
 pub(super) use collection::{
-    apart, bounds_array, collection, collection_document, storable, version_document,
+    apart, bounds_array, collection, collection_document, sharding_fields, storable,
+    version_document,
 };
 pub(super) use run::{
     held_back, held_back_document, making, making_id, making_in_run, reverse_name, run,

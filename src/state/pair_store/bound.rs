@@ -4,10 +4,10 @@
 use bson::{RawDocument, RawDocumentBuf, Uuid, rawdoc};
 
 use super::{COLLECTIONS_OF_PAIR, PairStore};
-use crate::cluster::catalog::{MapVersion, Namespace};
+use crate::cluster::catalog::{Collection, MapVersion, Namespace};
 use crate::error::Result;
 use crate::position::Position;
-use crate::state::documents;
+use crate::state::{CollectionState, documents};
 
 /// Versions of a sharded collection's chunk maps on both sides, as far as they are known.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -65,6 +65,24 @@ impl PairStore {
         set.append(bson::cstr!("renamed_at"), at);
         let set = rawdoc! {"$set": set};
         self.update(COLLECTIONS_OF_PAIR, [self.change_of(uuid, &set)])
+            .await
+    }
+
+    /// Stores how a collection is sharded by now, and the version of what was made of that on the
+    /// target. Does nothing if it is forgotten, or not recorded yet.
+    pub async fn sharded_anew(
+        &self,
+        collection: &Collection,
+        target_version: Option<MapVersion>,
+    ) -> Result<i64> {
+        let state = CollectionState {
+            target_version,
+            ..CollectionState::planned(collection, Vec::new())?
+        };
+        let maps = self.save_maps(std::slice::from_ref(&state)).await?;
+        let apart = maps.get(&state.uuid).copied();
+        let set = rawdoc! {"$set": documents::sharding_fields(&state, apart)};
+        self.update(COLLECTIONS_OF_PAIR, [self.change_of(state.uuid, &set)])
             .await
     }
 

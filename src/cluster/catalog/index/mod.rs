@@ -216,10 +216,7 @@ fn is_simple(collation: &Element<'_>) -> bool {
 /// The index that carries a shard key, chosen as the server does: the key is
 /// its prefix, it holds every document, under the simple collation. An exact
 /// one goes before a longer one; `_id` is there anyway.
-pub(super) fn of_shard_key(
-    indexes: &[RawDocumentBuf],
-    key: &RawDocument,
-) -> Option<RawDocumentBuf> {
+pub fn of_shard_key(indexes: &[RawDocumentBuf], key: &RawDocument) -> Option<RawDocumentBuf> {
     let fits = |spec: &&RawDocumentBuf| {
         let option = |name: &[u8]| field(spec.as_bytes(), name);
         let partial = option(b"partialFilterExpression").is_some();

@@ -44,7 +44,7 @@ impl Coordinator {
                     }
                     continue;
                 }
-                ToMake::Made if self.is_sharded_since(&collection, uuid) => {
+                ToMake::Made if self.is_spread_since(&collection, uuid) => {
                     let shard = &self.sides.source.shards[collection.primary].id;
                     return Err(owners::sharded_in_place(&collection, shard));
                 }
@@ -71,9 +71,13 @@ impl Coordinator {
         }
     }
 
-    fn is_sharded_since(&self, now: &Collection, uuid: Uuid) -> bool {
+    /// Sharded where it was, with chunks on other shards at once.
+    fn is_spread_since(&self, now: &Collection, uuid: Uuid) -> bool {
         let before = self.laid_out().remove(&uuid);
-        before.is_some_and(|before| owners::is_sharded_in_place(&before, now))
+        let is_elsewhere = |before: &Collection| {
+            owners::is_sharded_in_place(before, now) && !owners::stays_in_place(before, now)
+        };
+        before.is_some_and(|before| is_elsewhere(&before))
     }
 
     /// What a pair is told of a collection that is made. The caller has the turn.

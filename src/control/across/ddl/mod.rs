@@ -5,9 +5,11 @@
 
 mod emptied;
 mod making;
+mod refining;
 mod renaming;
 mod resolve;
 mod series;
+mod sharding;
 mod turn;
 mod views;
 mod zones;

@@ -9,6 +9,7 @@ use bson::{Binary, RawDocument, Uuid, rawdoc};
 
 use crate::cluster::admin;
 use crate::cluster::catalog::{self, Collection, MapVersion, Namespace, Sharded, versions};
+use crate::cluster::deployment::Topology;
 use crate::control::across::ddl::Coordinator;
 use crate::control::across::rendezvous::ToRename;
 use crate::control::layout::laid_out;
@@ -17,7 +18,7 @@ use crate::failpoint;
 use crate::pair::collection::Tracked;
 use crate::pair::collection::under_way::Closed;
 use crate::pair::ddl::request::Renamed;
-use crate::pair::ddl::vanished;
+use crate::pair::ddl::{renames, vanished};
 use crate::state::pair_store::bound::Versions;
 
 /// Before a target that is busy is asked again.
@@ -72,7 +73,10 @@ impl Coordinator {
                     return Ok(Renamed::Done(self.maps_of(uuid, to).await?));
                 }
                 ToRename::Free { from, made } => {
-                    let is_sharded = self.sharded(uuid).is_some();
+                    let is_sharded = self.is_sharded_there(uuid, made).await?;
+                    if is_sharded && !self.sides.target.dialect.writes.binds_uuid {
+                        return Err(renames::of_sharded(&from, to));
+                    }
                     let renaming = Renaming {
                         from,
                         to,
@@ -106,6 +110,17 @@ impl Coordinator {
     fn sharded(&self, uuid: Uuid) -> Option<Arc<Collection>> {
         let laid_out = self.state.lock().laid_out.get(&uuid).cloned();
         laid_out.filter(|collection| collection.sharded.is_some())
+    }
+
+    /// Also one of which that is not recorded: it was sharded where it is.
+    ///
+    /// IMPORTANT: straight on its shard it would be renamed there alone.
+    async fn is_sharded_there(&self, uuid: Uuid, made: Uuid) -> Result<bool> {
+        let target = &self.sides.target;
+        if self.sharded(uuid).is_some() || target.topology == Topology::ReplicaSet {
+            return Ok(self.sharded(uuid).is_some());
+        }
+        versions::has(target, made).await
     }
 
     /// The caller has the turn.

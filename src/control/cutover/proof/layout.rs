@@ -11,8 +11,11 @@ use crate::cluster::catalog::{Namespace, Sharded, Sharding, Zone};
 use crate::cluster::ownership::joined;
 use crate::control::cutover::proof::shown::shown;
 use crate::control::cutover::proof::{Difference, Repair, ShardMap, repaired_or};
+use crate::control::layout::refined;
 
 const ANEW: &str = "start over with `shardlift migrate --restart`";
+const REFINED: &str =
+    "shardlift refines it by itself once the index that carries it is on the target";
 const OWNERS: &str = "keep the balancers of both sides off and move no chunks or primaries; start over with `shardlift migrate --restart`";
 
 pub(super) fn compare(map: &ShardMap, source: &Sharding, target: &Sharding) -> Vec<Difference> {
@@ -65,7 +68,9 @@ impl Layout<'_> {
             let shard = home
                 .next()
                 .map_or("…", |primary| self.source_shard(primary));
-            let by_hand = format!("run `shardlift recopy --shard {shard} --ns {ns}`");
+            let by_hand = format!(
+                "shardlift shards it by itself if all of it stayed on its shard; if this stays, run `shardlift recopy --shard {shard} --ns {ns}`"
+            );
             return Some(Difference::new(
                 format!("{ns} is sharded on the source and not on the target"),
                 by_hand,
@@ -79,7 +84,10 @@ impl Layout<'_> {
                 key(wanted),
                 key(there)
             );
-            return Some(Difference::new(what, ANEW));
+            let is_refined =
+                refined::is_begin(&there.key, &wanted.key) && wanted.unique == there.unique;
+            let remedy = if is_refined { REFINED } else { ANEW };
+            return Some(Difference::new(what, remedy));
         }
         self.owners(ns, wanted, there)
             .or_else(|| zones(ns, &wanted.zones, &there.zones))

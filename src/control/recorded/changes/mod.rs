@@ -11,7 +11,7 @@ use bson::Uuid;
 
 use crate::cluster::catalog::{Catalog, Collection, CollectionKind, Namespace};
 use crate::control::layout;
-use crate::control::layout::owners;
+use crate::control::layout::{owners, refined};
 use crate::control::recorded::changes::on_target::{Touched, touched};
 use crate::position::Position;
 use crate::state::{CollectionState, PairState};
@@ -217,9 +217,7 @@ fn differs(was: &CollectionState, is: &Collection) -> Option<Differs> {
     let differs = if is_sharded_renamed && *ns != is.ns {
         Differs::Owners(renamed())
     } else if is_sharded_renamed {
-        Differs::Owners(format!(
-            "{ns} was renamed there and back, or its shard key refined"
-        ))
+        Differs::Owners(format!("{ns} was renamed there and back"))
     } else if !is_sharded_now && !owners::are_same(&was.collection(), is) {
         Differs::Owners(format!("owners of {ns} changed"))
     } else if is_sharded_now {
@@ -236,14 +234,23 @@ fn differs(was: &CollectionState, is: &Collection) -> Option<Differs> {
     Some(differs)
 }
 
-/// Whether a sharded collection of the source was renamed, there and back too, or its key
-/// refined.
+/// Whether a sharded collection of the source was renamed, there and back too. A refined key has
+/// another epoch, too, and is followed: no entry of a log tells of it.
 fn is_renamed(before: &Collection, now: &Collection) -> bool {
     let (Some(was), Some(is)) = (&before.sharded, &now.sharded) else {
         return before.sharded.is_some() && before.ns != now.ns;
     };
     let mut versions = was.version.zip(is.version).into_iter();
-    before.ns != now.ns || versions.any(|(was, is)| was.epoch != is.epoch)
+    let is_other = versions.any(|(was, is)| was.epoch != is.epoch);
+    before.ns != now.ns || is_other && !refined::is_of(was, is)
+}
+
+/// Until the target's is sharded so, too, it cannot be made for one more pair.
+fn is_sharded_anew(before: &Collection, now: &Collection) -> bool {
+    match (&before.sharded, &now.sharded) {
+        (Some(was), Some(is)) => refined::is_of(was, is),
+        (was, is) => was.is_none() && is.is_some(),
+    }
 }
 
 /// The pair follows renames of it. Never to another database.
@@ -285,7 +292,10 @@ fn in_the_way(
     match laid_out.next() {
         // The pairs that have it are still to meet that.
         Some(was) if is_renamed(&was.collection(), is) => {
-            return Some(format!("{} was renamed, or its shard key refined", was.ns));
+            return Some(format!("{} was renamed", was.ns));
+        }
+        Some(was) if is_sharded_anew(&was.collection(), is) => {
+            return Some(format!("{} was sharded, or its shard key refined", was.ns));
         }
         // A shard creates a collection, too, when it gets the first chunk of it.
         Some(was) if !owners::are_same(&was.collection(), is) => {

@@ -1,9 +1,12 @@
 //! Watches on both sides what must not change during a run: which shard owns which
-//! documents (R8). A split changes nothing; a moved chunk, a moved primary or a
-//! collection that became sharded is an error, never silent.
+//! documents (R8). A split changes nothing; a moved chunk or a moved primary is an error,
+//! never silent. A refined shard key, and a collection that is sharded where it is, give no
+//! document another owner: the target's is refined, or sharded, alike (`control::across::ddl`).
 //!
 //! It compares versions, so it also notices a chunk that moved away and back, and reads
 //! no chunk of an unchanged map. A watch that cannot look holds "ready" back.
+
+mod maps;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,14 +15,16 @@ use std::time::{Duration, Instant};
 use bson::Uuid;
 use parking_lot::Mutex;
 
-use crate::cluster::catalog::versions::{self, Home, Row, Versions};
-use crate::cluster::catalog::{Collection, MapVersion, Sharded};
+use crate::cluster::catalog::versions::{self, Home, Versions};
+use crate::cluster::catalog::{Namespace, Sharded};
 use crate::cluster::deployment::{Deployment, Side, Topology};
 use crate::cluster::retry::within;
 use crate::control::across::ddl::Coordinator;
+use crate::control::across::watch::maps::Found;
 use crate::control::balancer;
 use crate::control::layout::laid_out::{LaidOut, Made};
-use crate::control::layout::owners::{self, Interval, changed};
+use crate::control::layout::listing;
+use crate::control::layout::owners::changed;
 use crate::control::run::Run;
 use crate::control::sides::Sides;
 use crate::error::{Error, Kind, Result};
@@ -39,13 +44,57 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Obstacles are named by these.
 const BLIND: &str = "watch";
 const UNREST: &str = "chunk moves";
+const TO_FOLLOW: &str = "sharding";
 const RENAMED: &str = "a collection was renamed on the target meanwhile";
+
+/// A change of how a collection of the source is sharded, which the target does not have yet.
+pub struct ToFollow {
+    uuid: Uuid,
+    ns: Namespace,
+    how: How,
+    now: Sharded,
+}
+
+#[derive(Clone, Copy)]
+enum How {
+    /// Its key is refined.
+    Refined,
+    /// It is sharded, on this primary shard of the source.
+    InPlace(usize),
+}
+
+impl ToFollow {
+    fn text(&self) -> String {
+        let (ns, on_source) = (&self.ns, "on the source, and is not yet on the target");
+        match self.how {
+            How::Refined => format!("the shard key of {ns} was refined {on_source}"),
+            How::InPlace(_) => format!("{ns} was sharded {on_source}"),
+        }
+    }
+}
+
+/// What both sides show that does not end the run.
+#[derive(Default)]
+pub struct Seen {
+    /// What may move chunks from now on, in words.
+    pub unrest: Vec<String>,
+    to_follow: Vec<ToFollow>,
+}
+
+impl Seen {
+    /// What the target is still to get, in words.
+    pub fn to_follow(&self) -> Vec<String> {
+        self.to_follow.iter().map(ToFollow::text).collect()
+    }
+}
 
 pub struct Watch {
     sides: Sides,
     coordinator: Arc<Coordinator>,
     /// Where each database of the source was found, by its name there.
     homes: Mutex<HashMap<String, Home>>,
+    /// Positions on their primary shards at which collections were sharded already.
+    sharded_by: Mutex<HashMap<Uuid, Position>>,
 }
 
 impl Watch {
@@ -54,6 +103,7 @@ impl Watch {
             sides: sides.clone(),
             coordinator: coordinator.clone(),
             homes: Mutex::default(),
+            sharded_by: Mutex::default(),
         }
     }
 
@@ -61,13 +111,19 @@ impl Watch {
     pub async fn run(&self, run: &Run, pairs: &[Arc<Pair>]) -> Error {
         loop {
             let seen = signs(pairs);
-            let next = match self.check().await {
+            let checked = match self.check().await {
                 // The balancers are back: chunks may move again.
                 _ if run.phase() == Phase::Done => std::future::pending().await,
-                Ok(unrest) => {
+                Ok(seen) => {
+                    run.obstacles.put(UNREST, in_words(&seen.unrest));
+                    self.follow(&seen.to_follow, pairs).await
+                }
+                Err(e) => Err(e),
+            };
+            let next = match checked {
+                Ok(waiting) => {
                     run.obstacles.clear(BLIND);
-                    run.obstacles
-                        .put(UNREST, (!unrest.is_empty()).then(|| unrest.join("; ")));
+                    run.obstacles.put(TO_FOLLOW, in_words(&waiting));
                     Instant::now() + INTERVAL
                 }
                 // Also that there is a shard more.
@@ -84,14 +140,48 @@ impl Watch {
         }
     }
 
-    /// Compares owners on both sides with owners as laid out. Returns what may move chunks
-    /// from now on, in words.
+    /// Makes on the target what it does not have yet. Returns what is still to be made, in
+    /// words.
+    async fn follow(&self, all: &[ToFollow], pairs: &[Arc<Pair>]) -> Result<Vec<String>> {
+        let mut waiting = Vec::new();
+        for change in all {
+            let ToFollow { uuid, ns, now, how } = change;
+            let (uuid, coordinator) = (*uuid, &self.coordinator);
+            let not_yet = match *how {
+                How::Refined => coordinator.refine(uuid, now, pairs).await?,
+                How::InPlace(primary) if self.is_behind((uuid, primary), pairs).await? => {
+                    Some("what was logged before is still to be applied and recorded".to_owned())
+                }
+                How::InPlace(_) => coordinator.shard_in_place(uuid, (ns, now), pairs).await?,
+            };
+            waiting.extend(not_yet.map(|why| format!("{}: {why}", change.text())));
+        }
+        Ok(waiting)
+    }
+
+    /// Whether a restart would meet entries from before the collection was sharded.
+    async fn is_behind(&self, (uuid, primary): (Uuid, usize), pairs: &[Arc<Pair>]) -> Result<bool> {
+        let known = self.sharded_by.lock().get(&uuid).copied();
+        let since = match known {
+            Some(since) => since,
+            None => {
+                let newest = listing::newest(&self.sides.source).await?;
+                let since = newest[primary].clock;
+                self.sharded_by.lock().insert(uuid, since);
+                since
+            }
+        };
+        let mut of_it = pairs.iter().filter(|pair| pair.index == primary);
+        Ok(of_it.any(|pair| pair.resume_position() < since))
+    }
+
+    /// Compares owners on both sides with owners as laid out. Changes nothing.
     ///
     /// # Errors
     /// `Unsupported` if something changed; anything else if it could not look.
-    pub async fn check(&self) -> Result<Vec<String>> {
+    pub async fn check(&self) -> Result<Seen> {
         if self.sides.source.topology == Topology::ReplicaSet {
-            return Ok(Vec::new());
+            return Ok(Seen::default());
         }
         let renames = self.coordinator.renames();
         // First what is laid out: a collection made between the two is then not looked at.
@@ -100,13 +190,18 @@ impl Watch {
         let (source, target) =
             tokio::try_join!(self.look(&self.sides.source), self.look(&self.sides.target))?;
         self.check_homes(&laid_out, &source.versions)?;
-        let mut changes = Vec::new();
+        let (mut changes, mut to_follow) = (Vec::new(), Vec::new());
         for (uuid, collection) in &laid_out {
-            let on_source = self.on_source(*uuid, collection, &source.versions).await?;
+            let of = (*uuid, collection.as_ref());
+            match self.on_source(of, &source.versions).await? {
+                Some(Found::Stops(change)) => changes.push((uuid, change)),
+                Some(Found::Followed(change)) => to_follow.push(change),
+                None => {}
+            }
+            let (versions, by_source) = (&target.versions, &source.versions);
             let on_target = self
-                .on_target(collection, made.get(uuid), &target.versions)
+                .on_target(of, made.get(uuid), versions, by_source)
                 .await?;
-            changes.extend(on_source.map(|change| (uuid, change)));
             changes.extend(on_target.map(|change| (uuid, changed(Side::Target, &change))));
         }
         // What was dropped since may be gone, or may have another owner by now.
@@ -118,6 +213,7 @@ impl Watch {
         changes.retain(|(uuid, _)| still.contains_key(*uuid));
         let now = self.coordinator.renames();
         let amid = |uuid: &Uuid| is_amid(renames.get(uuid), now.get(uuid));
+        to_follow.retain(|change| !amid(&change.uuid));
         let are_renamed = changes.iter().any(|(uuid, _)| amid(uuid));
         if let Some((uuid, change)) = changes.into_iter().find(|(uuid, _)| !amid(uuid)) {
             let change = self.unless_back(change, made.get(uuid), &target.versions);
@@ -126,7 +222,8 @@ impl Watch {
         if are_renamed {
             return Err(renamed());
         }
-        Ok([source.unrest, target.unrest].concat())
+        let unrest = [source.unrest, target.unrest].concat();
+        Ok(Seen { unrest, to_follow })
     }
 
     async fn look(&self, side: &Deployment) -> Result<Look> {
@@ -163,90 +260,6 @@ impl Watch {
         Ok(())
     }
 
-    async fn on_source(
-        &self,
-        uuid: Uuid,
-        before: &Collection,
-        now: &Versions,
-    ) -> Result<Option<Error>> {
-        let Collection { ns, primary, .. } = before;
-        let other = |what: String| Some(changed(Side::Source, &what));
-        // A drop under way: its metadata goes first, its shards follow one by one.
-        let Some(row) = now.collections.get(&uuid) else {
-            return Ok(None);
-        };
-        let own = ns.own(&self.sides.source.scope).db;
-        let home = now.databases.get(&own);
-        if home.is_some_and(|home| home.primary != *primary) {
-            return Ok(other(format!("the primary shard of database {own} moved")));
-        }
-        let Some(sharded) = &before.sharded else {
-            return self.sharded_since((uuid, row), before).await;
-        };
-        let version = sharded.version;
-        if version.is_some_and(|before| is_same(row, &before)) {
-            return Ok(None);
-        }
-        let Some(now) = self.read_map(&self.sides.source, (uuid, row)).await? else {
-            return Ok(None);
-        };
-        let before = owners::intervals(sharded);
-        if owners::is_refined((&sharded.key, &before), sharded.version, &now) {
-            return Ok(Some(owners::refined(ns)));
-        }
-        let change = owners::change(&before, version, &now);
-        Ok(change.and_then(|change| other(format!("{change} of {} changed", row.ns))))
-    }
-
-    async fn sharded_since(&self, of: (Uuid, &Row), before: &Collection) -> Result<Option<Error>> {
-        let Some(sharded) = self.read_map(&self.sides.source, of).await? else {
-            return Ok(None);
-        };
-        let now = Collection {
-            sharded: Some(sharded),
-            ..before.clone()
-        };
-        if owners::is_sharded_in_place(before, &now) {
-            let shard = &self.sides.source.shards[before.primary].id;
-            return Ok(Some(owners::sharded_in_place(&now, shard)));
-        }
-        let what = format!("{} was sharded, and a chunk of it moved,", before.ns);
-        Ok(Some(changed(Side::Source, &what)))
-    }
-
-    async fn on_target(
-        &self,
-        before: &Collection,
-        made: Option<&Made>,
-        now: &Versions,
-    ) -> Result<Option<String>> {
-        let Collection { ns, primary, .. } = before;
-        if now
-            .databases
-            .get(&ns.db)
-            .is_none_or(|home| home.primary != self.sides.pairs[*primary])
-        {
-            return Ok(Some(format!(
-                "the primary shard of database {} moved, or it was dropped",
-                ns.db
-            )));
-        }
-        let Some(made) = made else { return Ok(None) };
-        match (&before.sharded, now.collections.get(&made.uuid)) {
-            (None, None) => Ok(None),
-            (None, Some(_)) => Ok(Some(format!("{ns} was sharded"))),
-            (Some(_), None) => Ok(Some(format!("{ns} was dropped or recreated"))),
-            (Some(sharded), Some(row)) => {
-                if made.version.is_some_and(|before| is_same(row, &before)) {
-                    return Ok(None);
-                }
-                let before = || owners::mapped(sharded, &self.sides.pairs);
-                self.look_closer(&self.sides.target, (made.uuid, row), before, made.version)
-                    .await
-            }
-        }
-    }
-
     /// A router that renames a collection takes it off the list for a moment: what was missed is
     /// looked for once more.
     async fn unless_back(&self, change: Error, made: Option<&Made>, missed: &Versions) -> Error {
@@ -260,38 +273,6 @@ impl Watch {
             Ok(_) => change,
             Err(e) => e,
         }
-    }
-
-    /// Reads the chunks of one collection whose version changed.
-    async fn look_closer(
-        &self,
-        side: &Deployment,
-        (uuid, row): (Uuid, &Row),
-        before: impl FnOnce() -> Vec<Interval>,
-        version: Option<MapVersion>,
-    ) -> Result<Option<String>> {
-        // Dropped since.
-        let Some(now) = self.read_map(side, (uuid, row)).await? else {
-            return Ok(None);
-        };
-        Ok(owners::change(&before(), version, &now)
-            .map(|change| format!("{change} of {} changed", row.ns)))
-    }
-
-    /// None if it was dropped since.
-    async fn read_map(
-        &self,
-        side: &Deployment,
-        (uuid, row): (Uuid, &Row),
-    ) -> Result<Option<Sharded>> {
-        let rows = within(
-            PATIENCE,
-            &name(side),
-            versions::sharded(side, Some(&row.ns)),
-        )
-        .await?;
-        let row = rows.into_iter().find(|row| row.uuid == uuid);
-        Ok(row.map(|row| row.sharded))
     }
 }
 
@@ -315,16 +296,16 @@ fn is_amid(before: Option<&u64>, after: Option<&u64>) -> bool {
     before != after || before.is_some_and(|begun| !begun.is_multiple_of(2))
 }
 
-fn is_same(row: &Row, before: &MapVersion) -> bool {
-    (row.epoch, row.major) == (before.epoch, before.major)
-}
-
 /// Newest entry of each source shard that tells of a move.
 fn signs(pairs: &[Arc<Pair>]) -> Vec<Option<Position>> {
     pairs
         .iter()
         .map(|pair| pair.with_view(|view| view.move_sign))
         .collect()
+}
+
+fn in_words(found: &[String]) -> Option<String> {
+    (!found.is_empty()).then(|| found.join("; "))
 }
 
 fn blind(e: &Error) -> String {

@@ -276,22 +276,4 @@ fn migration(row: &Document, ns: &str, donor: &str, recipient: &str) -> String {
 }
 
 #[cfg(test)]
-<<<<<<< HEAD
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_migration_is_named_alike_by_config_server_and_shard() {
-        let config = doc! {"ns": "d.c", "fromShard": "a", "toShard": "b"};
-        let shard = doc! {"nss": "d.c", "donorShardId": "a", "recipientShardId": "b"};
-        let of_config = migration(&config, "ns", "fromShard", "toShard");
-        let of_shard = migration(&shard, "nss", "donorShardId", "recipientShardId");
-        assert_eq!(
-            [of_config, of_shard],
-            ["migration of a chunk of d.c from a to b"; 2]
-        );
-    }
-}
-=======
 mod tests;
->>>>>>> valid

@@ -9,11 +9,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 
-<<<<<<< HEAD:src/control/run/mod.rs
-use crate::control::run::age::Age;
-=======
 use crate::control::gap;
->>>>>>> valid:src/control/run.rs
+use crate::control::run::age::Age;
 use crate::observe::counters::{PairMetrics, PairSnapshot};
 use crate::observe::obstacles::Obstacles;
 use crate::observe::phase::{Change, Phase};
@@ -365,14 +362,9 @@ impl Run {
             run_id: state.id.clone(),
             phase,
             phases: state.phases.clone(),
-<<<<<<< HEAD:src/control/run/mod.rs
             elapsed_s: state.age.process_s(),
             run_s: state.age.run_s(now_ms()),
-            can_cutover: phase == Phase::Ready,
-=======
-            elapsed_s: self.elapsed_s(),
             can_cutover,
->>>>>>> valid:src/control/run.rs
             lag_ms,
             lag_ms_max,
             pairs: state

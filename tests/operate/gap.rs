@@ -44,7 +44,7 @@ async fn a_cutover_waits_for_the_gap_unless_users_writes_are_refused_first() {
     let (from, to) = (source.uri(), target.uri());
     fixture::insert(&source.client().await.unwrap(), "shop", "orders").await;
     const GAP: &str = "the optime gap of a → b is ";
-    let (mut engine, till, working) = behind(&from, &to).await;
+    let (engine, till, working) = behind(&from, &to).await;
     let refused = engine.ask_for_cutover().await.expect_err("it is behind");
     assert!(
         refused.contains(GAP) && refused.contains("--block-writes"),

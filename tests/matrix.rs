@@ -56,8 +56,8 @@ async fn a_sharded_cluster_of_5_0_arrives_equal() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cluster_of_the_last_6_0_arrives_equal() {
-    arrives("6.0.27", "6.0.27", Topology::Sharded, Login::None).await;
+async fn a_replica_set_of_the_last_6_0_arrives_equal() {
+    arrives("6.0.27", "6.0.27", Topology::ReplicaSet, Login::Least).await;
 }
 
 /// Two of each side, one of which ends on the way: login, sessions, retried writes and

@@ -10,6 +10,7 @@ use crate::engine::Engine;
 use crate::fixture::{self, run};
 use crate::migrate::expect_equal;
 
+mod expired;
 mod sharded;
 
 /// 2026-01-01, in milliseconds: nothing of it expires by itself before the cutover.

@@ -7,8 +7,8 @@
 //!
 //! **The engine's own**: gate, horizon, inboxes, compiler, doubts, ledger, pins, the order
 //! of checkpoints and of their writes, what is settled, restored and resumed, when a
-//! collection is made, renamed, modified, dropped and forgotten across pairs, what it is called, which commands a flush becomes,
-//! and the bytes of each.
+//! collection is made, renamed, dropped and forgotten across pairs, what it is called, which
+//! commands a flush becomes, and the bytes of each.
 //!
 //! **By hand**, because the engine's is async: a fault there is not found here.
 //!

@@ -233,7 +233,8 @@ fn create_in_transaction(maker: &mut Maker<'_>) -> Vec<Command> {
     let dollars = maker.dollars();
     let documents = (0..1 + maker.dice.below(4) as i32).map(|id| {
         let content = value::content(&mut maker.dice, dollars);
-        doc! {"_id": id}.into_iter().chain(content).collect()
+        let document = doc! {"_id": id}.into_iter().chain(content);
+        document.collect::<Document>()
     });
     let documents: Vec<Document> = documents.collect();
     vec![

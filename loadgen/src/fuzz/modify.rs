@@ -2,7 +2,7 @@
 //!
 //! Knows nothing about views and time series.
 
-use bson::{Document, doc};
+use bson::doc;
 
 use super::ddl::validation;
 use super::op::{CAPPED, Command, Maker};

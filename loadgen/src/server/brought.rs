@@ -80,7 +80,7 @@ pub(super) mod tests {
         let draft = path.with_extension("draft");
         fs::write(&draft, format!("#!/bin/sh\n{text}\n")).unwrap();
         let mut install = Command::new("install");
-        install.args(["-m", "700"]).args([&draft, path]);
+        install.args(["-m", "700"]).arg(&draft).arg(path);
         assert!(install.status().unwrap().success());
     }
 
@@ -111,7 +111,7 @@ pub(super) mod tests {
     fn what_does_not_run_says_why() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("mongos");
-        let none = || panic!("OpenSSL is not what it misses");
+        let none = || -> Result<PathBuf> { panic!("OpenSSL is not what it misses") };
         let missing = examine(&path, none).unwrap_err().message;
         assert!(missing.contains("does not run: No such file"), "{missing}");
         script(&path, "echo 'libcurl.so.4: cannot open' >&2; exit 127");

@@ -112,17 +112,19 @@ impl World {
     /// Each shard that has it changes its own, one after the other.
     fn source_modify(&mut self) {
         let some = self.dice.below(self.sources.len() as u64) as usize;
-        let alive = self.sources[some].alive();
-        let names: Vec<String> = alive.map(|(_, c)| c.name.clone()).collect();
-        if names.is_empty() {
+        let alive: Vec<Uuid> = self.sources[some].alive().map(|(uuid, _)| *uuid).collect();
+        if alive.is_empty() {
             return;
         }
-        let name = self.dice.pick(&names);
-        let free = !self.is_under_way(&name);
-        if let Some((uuid, holders)) = self.holders(&name).filter(|_| free) {
-            let option = 1 + self.dice.below(1_000) as i32;
-            self.later(&holders, uuid, &name, Change::Modify { option });
+        let uuid = self.dice.pick(&alive);
+        let name = self.sources[some].collections[&uuid].name.clone();
+        if self.is_under_way(&name) {
+            return;
         }
+        let shards = 0..self.sources.len();
+        let holders: Vec<usize> = shards.filter(|i| self.sources[*i].has(&uuid)).collect();
+        let option = 1 + self.dice.below(1_000) as i32;
+        self.later(&holders, uuid, &name, Change::Modify { option });
     }
 
     pub(super) fn source_create(&mut self, name: &str, place: Place) {

@@ -2,14 +2,16 @@
 //! elections on the way: a few cells of `loadgen matrix`, in short. Replica sets of every
 //! path: `paths::sets`.
 
+use std::env;
 use std::path::PathBuf;
 
 use loadgen::matrix::Settings;
 use loadgen::matrix::cell::{Cell, Login, Topology};
-use loadgen::matrix::story;
+use loadgen::matrix::story::{self, Passed};
+use loadgen::server::find;
 
 /// One migration; the logs of one that failed stay.
-async fn arrives(source: &str, target: &str, topology: Topology, login: Login) {
+async fn arrives(source: &str, target: &str, topology: Topology, login: Login) -> Passed {
     let cell = Cell {
         source: source.parse().unwrap(),
         target: target.parse().unwrap(),
@@ -26,11 +28,15 @@ async fn arrives(source: &str, target: &str, topology: Topology, login: Login) {
         engine_args: ["--spool-dir", env!("CARGO_TARGET_TMPDIR")]
             .map(str::to_owned)
             .to_vec(),
+        mongos: None,
     };
     let mut work = tempfile::tempdir().unwrap();
-    if let Err(e) = story::prove(&cell, &settings, work.path()).await {
-        work.disable_cleanup(true);
-        panic!("{cell}: {e}\nlogs: {}", work.path().display());
+    match story::prove(&cell, &settings, work.path()).await {
+        Ok(passed) => passed,
+        Err(e) => {
+            work.disable_cleanup(true);
+            panic!("{cell}: {e}\nlogs: {}", work.path().display());
+        }
     }
 }
 
@@ -47,6 +53,40 @@ async fn a_sharded_cluster_of_4_4_arrives_equal() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sharded_cluster_of_5_0_arrives_equal() {
     arrives("5.0", "5.0", Topology::Sharded, Login::Least).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_set_of_the_last_6_0_arrives_equal() {
+    arrives("6.0.27", "6.0.27", Topology::ReplicaSet, Login::Least).await;
+}
+
+/// Two of each side, one of which ends on the way: login, sessions, retried writes and
+/// transactions are theirs. Of every release that is given one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_behind_real_routers_arrives_equal() {
+    let given = env::var_os("SHARDLIFT_MONGOS").filter(|given| !given.is_empty());
+    let Some(given) = given else {
+        println!("no SHARDLIFT_MONGOS is set: no real router was tried");
+        return;
+    };
+    let mut tried = 0;
+    for release in ["4.2", "4.4", "5.0", "6.0"] {
+        let paths = PathBuf::from(&given);
+        let found = find::mongos_among(paths, release.parse().unwrap()).await;
+        let Some(found) = found.unwrap() else {
+            continue;
+        };
+        let passed = arrives(release, release, Topology::Sharded, Login::Least).await;
+        let routers = passed.routers.unwrap();
+        let expected = format!("mongos {}", found.version);
+        assert_eq!(
+            (routers.source, routers.target),
+            (expected.clone(), expected)
+        );
+        assert!(0 < passed.in_transactions, "{release}");
+        tried += 1;
+    }
+    assert!(0 < tried, "{given:?} is of no release that is moved");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

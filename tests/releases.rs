@@ -5,6 +5,7 @@ mod bytes;
 mod expiry;
 mod paths;
 pub(crate) mod rig;
+mod shard_keys;
 
 use bson::{RawDocumentBuf, doc, rawdoc};
 

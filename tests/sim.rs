@@ -16,6 +16,7 @@ fn the_target_is_exact_after_any_faults() {
         SEEDS < 3 * refused && SEEDS < 3 * doubtful,
         "refusals in {refused} seeds, doubtful documents in {doubtful}"
     );
+    assert!(SEEDS < 4 * outcome.met.modified, "{:?}", outcome.met);
 }
 
 /// Each row of the mutations names a text of the code that is there, once: one that no

@@ -123,6 +123,42 @@ async fn makes_collections(client: &Client) {
     session.commit_transaction().await.unwrap();
 }
 
+/// The engine ends once what a transaction made is recorded, before what else the
+/// transaction did to it: its index, its document.
+async fn made_in_a_transaction_before_a_crash(release: Release) {
+    let (a, b) = tokio::join!(set_of("a", release), set_of("b", release));
+    let client = a.client().await.unwrap();
+    insert(&client, "rows", 0..100).await;
+    let (source, target) = (a.uri(), b.uri());
+    let mut engine = Engine::start_to_crash(&source, &target, &[], "creation-recorded").await;
+    engine.until_ready().await;
+    makes_collections(&client).await;
+    engine.crashed().await;
+    let mut engine = Engine::start(&source, &target, &[]).await;
+    engine.until_ready().await;
+    engine.cut_over().await;
+    let there = b.client().await.unwrap();
+    let made = there.database(DB).collection::<Document>("made");
+    let document = made.find_one(doc! {"_id": 1}).await.unwrap();
+    assert_eq!(document, Some(doc! {"_id": 1, "n": 1}), "{release}");
+    expect_equal(&source, &target).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_transaction_of_6_0_made_arrives_after_a_crash() {
+    made_in_a_transaction_before_a_crash(release(6, 0)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_transaction_of_4_4_made_arrives_after_a_crash() {
+    made_in_a_transaction_before_a_crash(release(4, 4)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_source_of_6_0_is_followed() {
+    is_followed(release(6, 0), release(6, 0)).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_source_of_5_0_is_followed() {
     is_followed(release(5, 0), release(5, 0)).await;
@@ -164,8 +200,10 @@ async fn sides_with_rows(source: Release, target: Release) -> Sides {
     sides
 }
 
-/// The log of an earlier attempt, replayed over what it made.
+/// The log of an earlier attempt, replayed over what it made. Deltas of the old form that
+/// take a field out make their documents doubtful; those of the new form are exact.
 async fn fields_keep_their_order_in_a_replay(source: Release, target: Release) {
+    let is_old_form = source.major < 5;
     let sides = sides_with_rows(source, target).await;
     let start = sides.newest().await.position;
     for id in 1..=3 {
@@ -185,7 +223,8 @@ async fn fields_keep_their_order_in_a_replay(source: Release, target: Release) {
     }
     copy_again(&sides).await;
     let replay = sides.replay(&rows(), Traits::default(), MANY).await;
-    assert_eq!(replay.to_the_end(start).await, 3);
+    let doubtful = if is_old_form { 3 } else { 0 };
+    assert_eq!(replay.to_the_end(start).await, doubtful);
     replay.expect_equal().await;
     // Beyond all that the target shows, deltas are what they were.
     replay_on(&sides, &replay).await;
@@ -235,6 +274,22 @@ async fn a_replay_of_4_2_keeps_the_order_of_fields() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replay_of_4_4_keeps_the_order_of_fields() {
     fields_keep_their_order_in_a_replay(release(4, 4), release(4, 4)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replay_of_4_2_keeps_the_order_of_fields_on_later_releases() {
+    fields_keep_their_order_in_a_replay(release(4, 2), release(5, 0)).await;
+    fields_keep_their_order_in_a_replay(release(4, 2), release(6, 0)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replay_of_4_4_keeps_the_order_of_fields_on_6_0() {
+    fields_keep_their_order_in_a_replay(release(4, 4), release(6, 0)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replay_of_5_0_keeps_the_order_of_fields_on_6_0() {
+    fields_keep_their_order_in_a_replay(release(5, 0), release(6, 0)).await;
 }
 
 /// Many documents, more than history is kept for the time they take, are read in one
@@ -291,6 +346,11 @@ async fn moving_fields_arrive(source: Release, target: Release) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fields_that_move_while_4_2_is_copied_and_after_a_crash_arrive_in_their_order() {
     moving_fields_arrive(release(4, 2), release(4, 2)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fields_that_move_while_4_2_is_copied_to_6_0_and_after_a_crash_arrive_in_their_order() {
+    moving_fields_arrive(release(4, 2), release(6, 0)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -11,6 +11,7 @@ use crate::fixture::{self, run};
 use crate::migrate::expect_equal;
 use crate::recorded::shardlift;
 
+mod expired;
 mod sharded;
 
 /// 2026-01-01, in milliseconds: nothing of it expires by itself before the cutover.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bson::{Document, doc};
+use loadgen::abilities::Abilities;
 use mongodb::Client;
 use shardlift::observe::status::Snapshot;
 
@@ -235,57 +236,63 @@ async fn options_of_sharded_collections_are_followed() {
 }
 
 /// What each release before 6.0 takes.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn options_of_earlier_releases_are_followed() {
-    for release in [(4, 2), (4, 4), (5, 0)] {
-        let (source, target) = tokio::join!(
-            set("a", of(release.0, release.1)),
-            set("b", of(release.0, release.1))
-        );
-        let client = source.client().await.unwrap();
+pub(crate) mod earlier {
+    use super::*;
+
+    fn expiring() -> Document {
+        doc! {"key": {"e": 1}, "name": "e", "expireAfterSeconds": 3_600}
+    }
+
+    pub(crate) async fn before(client: &Client, hidden_indexes: bool) {
         for coll in ["ttl", "val", "hid", "old"] {
-            fill(&client, coll, 50).await;
+            fill(client, coll, 50).await;
         }
-        let expiring = doc! {"key": {"e": 1}, "name": "e", "expireAfterSeconds": 3_600};
-        let plain = doc! {"key": {"k": 1}, "name": "k"};
-        if (4, 4) <= release {
+        if hidden_indexes {
             // On the target every other `collMod` takes it back, and expiries come by one.
-            run_all(
-                &client,
-                [doc! {"create": "imaged", "recordPreImages": true}],
-            )
-            .await;
-            fill(&client, "imaged", 100).await;
+            run_all(client, [doc! {"create": "imaged", "recordPreImages": true}]).await;
+            fill(client, "imaged", 100).await;
         }
+        let plain = doc! {"key": {"k": 1}, "name": "k"};
         run_all(
-            &client,
+            client,
             [
-                doc! {"createIndexes": "ttl", "indexes": [&expiring]},
+                doc! {"createIndexes": "ttl", "indexes": [expiring()]},
                 doc! {"createIndexes": "hid", "indexes": [plain]},
             ],
         )
         .await;
-        let changes = async |client: &Client| {
+    }
+
+    pub(crate) async fn changes(client: &Client, hidden_indexes: bool) {
+        run_all(
+            client,
+            [
+                doc! {"collMod": "ttl", "index": {"name": "e", "expireAfterSeconds": 7_200}},
+                doc! {"collMod": "val", "validator": {"k": {"$gte": 0}}, "validationAction": "warn"},
+            ],
+        )
+        .await;
+        if hidden_indexes {
             run_all(
                 client,
                 [
-                    doc! {"collMod": "ttl", "index": {"name": "e", "expireAfterSeconds": 7_200}},
-                    doc! {"collMod": "val", "validator": {"k": {"$gte": 0}}, "validationAction": "warn"},
+                    doc! {"collMod": "hid", "index": {"name": "k", "hidden": true}},
+                    doc! {"collMod": "old", "recordPreImages": true},
+                    doc! {"createIndexes": "imaged", "indexes": [expiring()]},
                 ],
             )
             .await;
-            if (4, 4) <= release {
-                run_all(
-                    client,
-                    [
-                        doc! {"collMod": "hid", "index": {"name": "k", "hidden": true}},
-                        doc! {"collMod": "old", "recordPreImages": true},
-                        doc! {"createIndexes": "imaged", "indexes": [&expiring]},
-                    ],
-                )
-                .await;
-            }
-        };
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn options_of_earlier_releases_are_followed() {
+    for release in [of(4, 2), of(4, 4), of(5, 0)] {
+        let (source, target) = tokio::join!(set("a", release), set("b", release));
+        let hidden = Abilities::from(release).hidden_indexes;
+        earlier::before(&source.client().await.unwrap(), hidden).await;
+        let changes = async |client: &Client| earlier::changes(client, hidden).await;
         follow((&source.uri(), &target.uri()), changes, None).await;
     }
 }

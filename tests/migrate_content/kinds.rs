@@ -1,14 +1,17 @@
 //! Every kind of collection.
 
+use loadgen::abilities::Abilities;
+use loadgen::server::version;
+
 use super::*;
 
-/// Kinds of collections by the options they are created with.
-fn kinds() -> Vec<(&'static str, Document)> {
+/// Kinds of collections by the options they are created with, as far as servers have them.
+fn kinds(abilities: Abilities) -> Vec<(&'static str, Document)> {
     let clustered = doc! {"clusteredIndex": {"key": {"_id": 1}, "unique": true}};
     let mut expiring = clustered.clone();
     expiring.insert("expireAfterSeconds", 864_000i64);
     let validator = doc! {"validator": {"n": {"$exists": true}}, "validationLevel": "strict"};
-    vec![
+    let mut kinds = vec![
         ("empty", doc! {}),
         ("plain", doc! {}),
         ("dots.and spaces. in it", doc! {}),
@@ -26,12 +29,14 @@ fn kinds() -> Vec<(&'static str, Document)> {
             "storage",
             doc! {"storageEngine": {"wiredTiger": {"configString": "block_compressor=zlib"}}},
         ),
-    ]
+    ];
+    kinds.retain(|(name, _)| abilities.clustered_collections || !name.starts_with("clustered"));
+    kinds
 }
 
-pub(crate) async fn make_kinds(client: &Client) {
+pub(crate) async fn make_kinds(client: &Client, abilities: Abilities) {
     let db = client.database("kinds");
-    for (name, options) in kinds() {
+    for (name, options) in kinds(abilities) {
         let mut command = doc! {"create": name};
         command.extend(options);
         run(client, "kinds", command).await;
@@ -50,7 +55,11 @@ pub(crate) async fn make_kinds(client: &Client) {
     let text = doc! {"key": {"words": "text"}, "name": "words", "default_language": "german"};
     let wildcard = doc! {"key": {"$**": 1}, "name": "all", "wildcardProjection": {"at": 0}};
     let hidden = doc! {"key": {"x": 1, "y": "2dsphere"}, "name": "hidden", "hidden": true};
-    for name in ["plain", "collated", "clustered", "dots.and spaces. in it"] {
+    let indexed = ["plain", "collated", "clustered", "dots.and spaces. in it"];
+    for (name, _) in kinds(abilities) {
+        if !indexed.contains(&name) {
+            continue;
+        }
         // Neither a collation nor the simple one can be had for text otherwise.
         let mut indexes = vec![expiring.clone(), unique.clone(), wildcard.clone()];
         if name != "collated" {
@@ -87,8 +96,8 @@ pub(crate) async fn make_kinds(client: &Client) {
 
 /// One round of inserts, updates, and a delete with a new insert of the same
 /// `_id` and unique value.
-pub(crate) async fn write_kinds(client: &Client, round: u32) {
-    for (name, options) in kinds() {
+pub(crate) async fn write_kinds(client: &Client, abilities: Abilities, round: u32) {
+    for (name, options) in kinds(abilities) {
         let rows: Collection<Document> = client.database("kinds").collection(name);
         let n = 1_000 + round as i32;
         rows.insert_one(doc! {"_id": format!("new {n}"), "n": n, "at": bson::DateTime::now()})
@@ -112,10 +121,11 @@ pub(crate) async fn write_kinds(client: &Client, round: u32) {
 
 async fn every_kind_arrives(source: &str, target: &str) {
     let client = Client::with_uri_str(source).await.unwrap();
-    make_kinds(&client).await;
+    let abilities = version::DEFAULT.into();
+    make_kinds(&client, abilities).await;
     let writer = Writer::start(move |round| {
         let client = client.clone();
-        async move { write_kinds(&client, round).await }
+        async move { write_kinds(&client, abilities, round).await }
     });
     move_while(writer, source, target).await;
 }

@@ -161,6 +161,9 @@ TABLE = [
      "            Some(_) => ToRename::NameTaken,",
      "            Some(_) if MUTATED => free(),\n"
      "            Some(_) => ToRename::NameTaken,"),
+    ("modify-not-again", "R4", "options that are not changed yet are not met again after a crash", "loadgen/src/sim/ddl.rs",
+     "        let pin = Some(self.gate.pin(position));",
+     "        let pin = if MUTATED { None } else { Some(self.gate.pin(position)) };"),
     ("name-not-waited", "R4", "a rename does not wait for what is done before it about the new name", "loadgen/src/sim/ddl.rs",
      "            let names = [before, from.clone(), to.clone()];",
      "            let names = [before, from.clone(), if MUTATED { from.clone() } else { to.clone() }];"),

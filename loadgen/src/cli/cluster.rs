@@ -28,8 +28,8 @@ pub struct Args {
     /// Start one plain replica set instead of a sharded cluster
     #[arg(long, conflicts_with_all = ["shards", "port", "mongos"])]
     replica_set: bool,
-    /// A mongos of that release to take as the router [default: SHARDLIFT_MONGOS, else
-    /// the one on PATH, else loadgen's own]
+    /// A mongos of that release to take as the router, or several with `:` between them, of
+    /// which one is [default: SHARDLIFT_MONGOS, else the one on PATH, else loadgen's own]
     #[arg(long, value_name = "PATH")]
     mongos: Option<PathBuf>,
     /// Port of the router [default: a free one]
@@ -111,9 +111,9 @@ fn as_text(deployment: &Deployment, seconds: f64) -> String {
         }
         Deployment::Sharded(cluster) => {
             let router = if cluster.has_stand_in() {
-                "  (stand-in for mongos: no transactions)"
+                "  (stand-in for mongos: no transactions)".to_owned()
             } else {
-                ""
+                format!("  ({})", cluster.router_kind())
             };
             out += &format!("router   {}{router}\n", cluster.uri());
             for shard in cluster.shards() {
@@ -136,6 +136,7 @@ fn as_json(deployment: &Deployment) -> serde_json::Value {
             json!({
                 "uri": cluster.uri(),
                 "standIn": cluster.has_stand_in(),
+                "router": cluster.router_kind(),
                 "shards": shards.collect::<serde_json::Map<_, _>>(),
                 "config": cluster.config().uri(),
             })

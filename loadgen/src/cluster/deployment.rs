@@ -2,7 +2,7 @@
 //!
 //! Knows nothing about what runs on it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::abilities::Abilities;
 use crate::cluster::replica_set::ReplicaSet;
@@ -38,15 +38,31 @@ impl Deployment {
         self.sets()[0].release().into()
     }
 
-    /// Copies the log of each server to `<dir>/<side>-<set>-<port>.log`; says on stderr
-    /// which are lost.
+    /// What the router is; None for a replica set.
+    pub fn router_kind(&self) -> Option<String> {
+        match self {
+            Deployment::Sharded(cluster) => Some(cluster.router_kind()),
+            Deployment::ReplicaSet(_) => None,
+        }
+    }
+
+    /// Copies the log of each server to `<dir>/<side>-<set>-<port>.log`, and that of a real
+    /// router to `<dir>/<side>-mongos.log`; says on stderr which are lost.
     pub fn keep_logs(&self, dir: &Path, side: &str) {
+        let keep = |log: PathBuf, name: String| {
+            let copied = std::fs::copy(log, dir.join(&name));
+            _ = copied.inspect_err(|e| eprintln!("loadgen: the log {name} is lost: {e}"));
+        };
         for set in self.sets() {
             for member in set.members() {
                 let name = format!("{side}-{}-{}.log", set.name(), member.port());
-                let copied = std::fs::copy(member.log(), dir.join(&name));
-                _ = copied.inspect_err(|e| eprintln!("loadgen: the log {name} is lost: {e}"));
+                keep(member.log(), name);
             }
+        }
+        if let Deployment::Sharded(cluster) = self
+            && let Some(log) = cluster.router_log()
+        {
+            keep(log, format!("{side}-mongos.log"));
         }
     }
 

@@ -12,6 +12,7 @@ use crate::cluster::replica_set::{ReplicaSet, ReplicaSetOptions, Role};
 use crate::cluster::users::ClusterUsers;
 use crate::error::Result;
 use crate::mongos::Router;
+use crate::server::brought::Brought;
 use crate::server::find;
 use crate::server::version::{self, Release};
 use crate::wire::link::Link;
@@ -36,7 +37,8 @@ pub struct ShardedOptions {
     pub set_parameters: Vec<(String, String)>,
     /// Further arguments of the shards' `mongod`.
     pub extra_args: Vec<String>,
-    /// The `mongos` to take; None: the one that is found, if any is.
+    /// The `mongos` to take, or several with `:` between them, of which one is of the
+    /// release; None: the one that is found, if any is.
     pub mongos: Option<PathBuf>,
     /// Never take a `mongos`, even if there is one.
     pub stand_in_only: bool,
@@ -76,7 +78,7 @@ pub struct ShardedCluster {
     /// Of the router.
     host: String,
     uri: String,
-    real: Option<PathBuf>,
+    real: Option<Brought>,
     login: bool,
     shards: Vec<ReplicaSet>,
     config: ReplicaSet,
@@ -89,7 +91,7 @@ impl ShardedCluster {
         let real = match &options.mongos {
             _ if options.stand_in_only => None,
             Some(path) => Some(find::named_mongos(path.clone(), options.release).await?),
-            None => find::mongos(options.release).await,
+            None => find::mongos(options.release).await?,
         };
         let shards =
             (0..options.shards).map(|index| ReplicaSet::start(shard_options(&options, index)));
@@ -129,8 +131,7 @@ impl ShardedCluster {
             .rsplit(':')
             .next()
             .and_then(|port| port.parse().ok());
-        self.router =
-            Some(Router::start(self.real.clone(), &self.config.hosts(), port, self.login).await?);
+        self.router = Some(self.router_on(port).await?);
         Ok(())
     }
 
@@ -144,8 +145,12 @@ impl ShardedCluster {
 
     /// One more router of the same cluster and kind.
     pub async fn another_router(&self) -> Result<Router> {
-        let program = self.real.clone();
-        Router::start(program, &self.config.hosts(), None, self.login).await
+        self.router_on(None).await
+    }
+
+    /// The same on that port; None takes a free one.
+    pub(crate) async fn router_on(&self, port: Option<u16>) -> Result<Router> {
+        Router::start(self.real.clone(), &self.config.hosts(), port, self.login).await
     }
 
     /// `host:port` of the router.
@@ -156,6 +161,19 @@ impl ShardedCluster {
     /// True if the router is our stand-in, which runs no transactions.
     pub fn has_stand_in(&self) -> bool {
         self.real.is_none()
+    }
+
+    /// What the router is: our stand-in, or a real one and its version.
+    pub fn router_kind(&self) -> String {
+        match &self.real {
+            Some(real) => format!("mongos {}", real.version),
+            None => "stand-in".to_owned(),
+        }
+    }
+
+    /// The log of a real router that is up.
+    pub(crate) fn router_log(&self) -> Option<PathBuf> {
+        self.router.as_ref().and_then(Router::log)
     }
 
     pub fn shard_uris(&self) -> Vec<String> {

@@ -5,7 +5,7 @@
 
 use bson::{Bson, Document, doc};
 
-use super::ddl::{KINDS, Kind, kind, steps};
+use super::ddl::{DDL_IN_TRANSACTION, KINDS, Kind, kind, steps};
 use super::op::{Cluster, Command, Deed, Maker, Op};
 use super::write::{self, Write};
 use super::{index, value};
@@ -21,8 +21,8 @@ pub(super) const ZONES: [&str; 2] = ["z0", "z1"];
 const FOLLOWS_RENAMES_OF_SHARDED: bool = true;
 const FOLLOWS_SHARDING_IN_PLACE: bool = true;
 
-/// No router has them.
-const NOT_BY_ROUTERS: [&str; 2] = ["cloneCollectionAsCapped", "mapReduce"];
+/// No router has them, or the stand-in has not.
+const NOT_BY_ROUTERS: [&str; 3] = ["cloneCollectionAsCapped", "mapReduce", DDL_IN_TRANSACTION];
 /// Renames, or what servers do by one.
 const RENAMES: [&str; 7] = [
     "renameCollection",

@@ -5,39 +5,57 @@
 
 use bson::{Bson, Document, doc};
 
-use super::index;
-use super::op::{CAPPED, Command, Maker, ORDINARY};
-use super::{value, write};
+use super::op::{CAPPED, Command, Deed, Maker, ORDINARY};
+use super::{index, modify, series, value, write};
 
 /// A kind of DDL.
 pub(super) struct Kind {
     pub(super) name: &'static str,
     pub(super) weight: u64,
-    pub(super) make: Make,
-    /// Each command is for what the one before made.
-    pub(super) in_steps: bool,
+    make: Make,
+    /// How its commands are done.
+    done: Done,
 }
 
 type Make = fn(&mut Maker<'_>) -> Vec<Command>;
+type Done = fn(Vec<Command>, &mut Maker<'_>) -> Deed;
 
 pub(super) const fn kind(name: &'static str, weight: u64, make: Make) -> Kind {
     Kind {
         name,
         weight,
         make,
-        in_steps: false,
+        done: |commands, _| Deed::Commands(commands),
     }
 }
 
+/// Each command is for what the one before made.
 pub(super) const fn steps(name: &'static str, weight: u64, make: Make) -> Kind {
     Kind {
-        in_steps: true,
+        done: |commands, _| Deed::Steps(commands),
         ..kind(name, weight, make)
     }
 }
 
+const fn in_transaction(name: &'static str, weight: u64, make: Make) -> Kind {
+    Kind {
+        done: |commands, maker| Deed::Transaction {
+            commands,
+            commit: !maker.dice.one_in(5),
+        },
+        ..kind(name, weight, make)
+    }
+}
+
+impl Kind {
+    pub(super) fn deed(&self, maker: &mut Maker<'_>) -> Deed {
+        let commands = (self.make)(maker);
+        (self.done)(commands, maker)
+    }
+}
+
 /// All of them.
-pub(super) const KINDS: [Kind; 27] = [
+pub(super) const KINDS: [Kind; 35] = [
     kind("create", 6, create),
     kind("create capped", 4, create_capped),
     kind("drop", 4, drop),
@@ -52,23 +70,35 @@ pub(super) const KINDS: [Kind; 27] = [
     kind("rename across databases", 2, rename_across),
     kind("convertToCapped", 2, convert_to_capped),
     kind("$out", 4, out),
-    kind("collMod expiry", 3, mod_expiry),
-    kind("collMod hidden", 2, mod_hidden),
-    kind("collMod validator", 3, mod_validator),
-    kind("collMod cappedSize", 2, mod_capped),
-    kind("collMod pre-images", 1, mod_images),
+    kind("collMod expiry", 3, modify::expiry),
+    kind("collMod hidden", 2, modify::hidden),
+    kind("collMod validator", 3, modify::validator),
+    kind("collMod cappedSize", 2, modify::capped),
+    kind("collMod pre-images", 1, modify::images),
     kind("create view", 3, create_view),
     kind("change view", 2, change_view),
     kind("drop view", 2, drop_view),
-    kind("time series", 3, time_series),
-    kind("collMod prepareUnique", 2, mod_unique),
+    kind("time series", 3, series::any),
+    kind("collMod prepareUnique", 2, modify::unique),
     kind("cloneCollectionAsCapped", 2, clone_as_capped),
     kind("mapReduce", 1, map_reduce),
     kind("stored function", 1, stored_function),
+    kind("granularity of series", 2, series::granularity),
+    kind("expiry of series", 2, series::expiry),
+    kind("index on series", 2, series::index),
+    kind("update of series", 2, series::update),
+    kind("collMod clustered", 2, modify::clustered),
+    kind("collMod by key", 2, modify::by_key),
+    kind("dropIndexes of several", 2, drop_several_indexes),
+    in_transaction(DDL_IN_TRANSACTION, 2, create_in_transaction),
 ];
 
+/// A router has it, but transactions go around the stand-in here: straight to the shards.
+pub(super) const DDL_IN_TRANSACTION: &str = "create in a transaction";
+
 const VIEWS: [&str; 2] = ["v1", "v2"];
-const SERIES: &str = "ts";
+/// Made in transactions, which drop nothing: so many that most are new.
+const MADE_IN_TRANSACTIONS: u64 = 12;
 
 fn create(maker: &mut Maker<'_>) -> Vec<Command> {
     let name = maker.ordinary();
@@ -93,7 +123,7 @@ fn creation(maker: &mut Maker<'_>, name: &str) -> Document {
     doc! {"create": name}.into_iter().chain(options).collect()
 }
 
-fn validation(maker: &mut Maker<'_>) -> Document {
+pub(super) fn validation(maker: &mut Maker<'_>) -> Document {
     let dice = &mut maker.dice;
     let validator = match dice.below(3) {
         0 => doc! {"n": {"$gte": value::number(dice)}},
@@ -176,6 +206,44 @@ fn drop_indexes(maker: &mut Maker<'_>) -> Vec<Command> {
     vec![maker.command(doc! {"dropIndexes": name, "index": which})]
 }
 
+/// Built, and taken away by one command; on releases that take a list of names.
+fn drop_several_indexes(maker: &mut Maker<'_>) -> Vec<Command> {
+    let name = maker.uncapped();
+    let first = maker.dice.below(index::COUNT - 1);
+    let both = [first, first + 1].map(index::specification);
+    let names: Vec<Bson> = both
+        .iter()
+        .filter_map(|specification| specification.get("name").cloned())
+        .collect();
+    vec![
+        maker.command(doc! {"createIndexes": name, "indexes": both.to_vec()}),
+        maker.command(doc! {"dropIndexes": name, "index": names}),
+    ]
+}
+
+/// With an index, and filled at once: no `_id` twice, for that would end it. Older releases
+/// refuse all of it.
+fn create_in_transaction(maker: &mut Maker<'_>) -> Vec<Command> {
+    let name = format!("made{}", maker.dice.below(MADE_IN_TRANSACTIONS));
+    let mut created = doc! {"create": &name};
+    if maker.dice.one_in(3) {
+        created.insert("collation", doc! {"locale": "fr", "strength": 2});
+    }
+    let indexes = vec![index::specification(maker.dice.below(index::COUNT))];
+    let dollars = maker.dollars();
+    let documents = (0..1 + maker.dice.below(4) as i32).map(|id| {
+        let content = value::content(&mut maker.dice, dollars);
+        let document = doc! {"_id": id}.into_iter().chain(content);
+        document.collect::<Document>()
+    });
+    let documents: Vec<Document> = documents.collect();
+    vec![
+        maker.command(created),
+        maker.command(doc! {"createIndexes": &name, "indexes": indexes}),
+        maker.command(doc! {"insert": &name, "documents": documents}),
+    ]
+}
+
 fn merge(maker: &mut Maker<'_>) -> Vec<Command> {
     let (from, into) = (maker.uncapped(), maker.uncapped());
     let matched = maker.dice.pick(&["replace", "merge", "keepExisting"]);
@@ -239,48 +307,6 @@ fn out(maker: &mut Maker<'_>) -> Vec<Command> {
     vec![maker.command(doc! {"aggregate": from, "pipeline": pipeline.to_vec(), "cursor": {}})]
 }
 
-fn mod_expiry(maker: &mut Maker<'_>) -> Vec<Command> {
-    let (name, index) = (maker.uncapped(), maker.dice.pick(&["i5", "i17", "i0"]));
-    let change = doc! {"name": index, "expireAfterSeconds": 10 + maker.dice.below(1000) as i64};
-    vec![maker.command(doc! {"collMod": name, "index": change})]
-}
-
-fn mod_hidden(maker: &mut Maker<'_>) -> Vec<Command> {
-    let (name, index) = (
-        maker.uncapped(),
-        format!("i{}", maker.dice.below(index::COUNT)),
-    );
-    let change = doc! {"name": index, "hidden": maker.dice.one_in(2)};
-    vec![maker.command(doc! {"collMod": name, "index": change})]
-}
-
-fn mod_validator(maker: &mut Maker<'_>) -> Vec<Command> {
-    let command = doc! {"collMod": maker.uncapped()};
-    let change = validation(maker);
-    vec![maker.command(command.into_iter().chain(change).collect())]
-}
-
-fn mod_capped(maker: &mut Maker<'_>) -> Vec<Command> {
-    let name = maker.dice.pick(&CAPPED);
-    let mut command = doc! {"collMod": name};
-    if maker.dice.one_in(2) {
-        command.insert("cappedSize", maker.dice.pick(&[4096, 20_000, 500_000]));
-    } else {
-        command.insert("cappedMax", maker.dice.pick(&[-1, 3, 30]));
-    }
-    vec![maker.command(command)]
-}
-
-fn mod_images(maker: &mut Maker<'_>) -> Vec<Command> {
-    let (name, enabled) = (maker.uncapped(), maker.dice.one_in(2));
-    let change = if maker.dice.one_in(2) {
-        doc! {"collMod": name, "recordPreImages": enabled}
-    } else {
-        doc! {"collMod": name, "changeStreamPreAndPostImages": {"enabled": enabled}}
-    };
-    vec![maker.command(change)]
-}
-
 /// What a view shows.
 fn shown(maker: &mut Maker<'_>) -> Document {
     let on = maker.uncapped();
@@ -303,41 +329,6 @@ fn change_view(maker: &mut Maker<'_>) -> Vec<Command> {
 fn drop_view(maker: &mut Maker<'_>) -> Vec<Command> {
     let name = maker.dice.pick(&VIEWS);
     vec![maker.command(doc! {"drop": name})]
-}
-
-/// Made, written to, deleted from, or dropped.
-fn time_series(maker: &mut Maker<'_>) -> Vec<Command> {
-    match maker.dice.below(8) {
-        0 => return vec![maker.command(doc! {"drop": SERIES})],
-        1 | 2 => {
-            let of_one = doc! {"q": {"m": maker.dice.below(3) as i32}, "limit": 0};
-            return vec![maker.command(doc! {"delete": SERIES, "deletes": [of_one]})];
-        }
-        _ => {}
-    }
-    let made = doc! {"create": SERIES, "timeseries": {"timeField": "t", "metaField": "m"}};
-    let rows: Vec<Document> = (0..1 + maker.dice.below(8))
-        .map(|_| {
-            let at =
-                bson::DateTime::from_millis(1_700_000_000_000 + maker.dice.below(8_000_000) as i64);
-            doc! {"t": at, "m": maker.dice.below(3) as i32, "v": value::number(&mut maker.dice)}
-        })
-        .collect();
-    vec![
-        maker.command(made),
-        maker.command(doc! {"insert": SERIES, "documents": rows}),
-    ]
-}
-
-/// Begun, taken back, or completed.
-fn mod_unique(maker: &mut Maker<'_>) -> Vec<Command> {
-    let (name, index) = (maker.uncapped(), maker.dice.pick(&["i0", "i1", "i14"]));
-    let change = match maker.dice.below(4) {
-        0 => doc! {"name": index, "prepareUnique": false},
-        1 => doc! {"name": index, "unique": true},
-        _ => doc! {"name": index, "prepareUnique": true},
-    };
-    vec![maker.command(doc! {"collMod": name, "index": change})]
 }
 
 /// Refused where the name is taken.

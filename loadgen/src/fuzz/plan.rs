@@ -5,7 +5,7 @@
 
 use super::cluster;
 use super::ddl::{KINDS, Kind};
-use super::op::{Cluster, Deed, Maker, Op};
+use super::op::{Cluster, Maker, Op};
 use super::write::{self, WRITES};
 use crate::abilities::Abilities;
 use crate::layout::dice::Dice;
@@ -66,14 +66,9 @@ fn ddl(maker: &mut Maker<'_>) -> Op {
         Some(cluster) => cluster::kinds(cluster).collect(),
     };
     let at = weighted(&mut maker.dice, kinds.iter().map(|kind| kind.weight));
-    let commands = (kinds[at].make)(maker);
     Op {
         kind: kinds[at].name,
-        deed: if kinds[at].in_steps {
-            Deed::Steps(commands)
-        } else {
-            Deed::Commands(commands)
-        },
+        deed: kinds[at].deed(maker),
     }
 }
 
@@ -105,7 +100,7 @@ mod tests {
     use bson::Document;
 
     use super::*;
-    use crate::fuzz::op::{Command, second};
+    use crate::fuzz::op::{Command, Deed, second};
     use crate::server::version;
 
     fn plan(seed: u64, database: &str) -> Plan {

@@ -11,10 +11,7 @@ use std::{
 use bson::{Document, doc};
 use tokio::sync::watch;
 
-use super::{
-    report::Stats,
-    worker::{Shared, is_interruption},
-};
+use super::{refusal::is_interruption, report::Stats, worker::Shared};
 use crate::{
     entry::{Entry, command_on},
     error::Result,

@@ -9,6 +9,7 @@ pub mod mix;
 mod pace;
 pub mod pick;
 mod plan;
+mod refusal;
 mod report;
 mod route;
 mod transaction;

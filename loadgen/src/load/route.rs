@@ -6,10 +6,10 @@
 
 use bson::{Document, RawDocumentBuf, doc, raw::RawArrayBuf, raw::cstr};
 use mongodb::Client;
-use mongodb::error::ErrorKind;
 use mongodb::options::WriteConcern;
 
 use super::pick::Picker;
+use super::refusal::{Refusal, refusal, refusals, refusals_of_many};
 use crate::{
     entry::Entry,
     error::{Error, Result},
@@ -32,9 +32,6 @@ pub(super) struct Write {
     pub(super) ordered: bool,
     pub(super) statements: Vec<(Option<u64>, RawDocumentBuf)>,
 }
-
-/// A write that was refused: the server's code and text.
-pub(super) type Refusal = (i32, String);
 
 pub(super) struct Route {
     entry: Entry,
@@ -182,39 +179,6 @@ async fn insert_retryably(client: &Client, picker: &Picker, write: &Write) -> Ve
     let inserting = collection.insert_many(documents).ordered(write.ordered);
     let inserted = inserting.write_concern(WriteConcern::nodes(1)).await;
     inserted.err().iter().flat_map(refusals_of_many).collect()
-}
-
-fn refusals_of_many(error: &mongodb::error::Error) -> Vec<Refusal> {
-    match &*error.kind {
-        ErrorKind::InsertMany(many) => {
-            let each = many.write_errors.iter().flatten();
-            each.map(|error| (error.code, error.message.clone()))
-                .collect()
-        }
-        _ => vec![refusal(error)],
-    }
-}
-
-pub(super) fn refusals(reply: &Document) -> Vec<Refusal> {
-    let errors = reply
-        .get_array("writeErrors")
-        .into_iter()
-        .flatten()
-        .filter_map(|error| error.as_document());
-    let show = |error: &Document| {
-        (
-            error.get_i32("code").unwrap_or_default(),
-            error.get_str("errmsg").unwrap_or_default().to_string(),
-        )
-    };
-    errors.map(show).collect()
-}
-
-pub(super) fn refusal(error: &mongodb::error::Error) -> Refusal {
-    match &*error.kind {
-        ErrorKind::Command(command) => (command.code, command.message.clone()),
-        _ => (0, error.to_string()),
-    }
 }
 
 /// Fails where there is nothing to load.

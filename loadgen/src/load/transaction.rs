@@ -8,7 +8,7 @@ use mongodb::{Client, ClientSession};
 
 use super::{
     plan::Part,
-    route::{Refusal, refusal},
+    refusal::{Refusal, refusal, refusals},
 };
 use crate::{
     cluster::transactions::{TransactionSession, Write},
@@ -146,7 +146,7 @@ async fn write(
             .session(&mut *session)
             .await;
         let reply: Document = reply.map_err(|error| refusal(&error))?;
-        if let Some(first) = super::route::refusals(&reply).into_iter().next() {
+        if let Some(first) = refusals(&reply).into_iter().next() {
             return Err(first);
         }
     }

@@ -20,8 +20,8 @@ use super::{
     mix::{Kind, Mix},
     pace::Pacer,
     plan::{Plan, Planner},
+    refusal::{Refusal, TRANSACTION_LOST, is_interruption},
     report::Stats,
-    route::Refusal,
     transaction::Transactor,
 };
 use crate::{entry::Entry, layout::dice::Dice};
@@ -32,10 +32,8 @@ const ERROR_PAUSE: Duration = Duration::from_millis(20);
 /// transaction gets at the end, to be ended.
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(10);
 const END_TIMEOUT: Duration = Duration::from_secs(60);
-/// DuplicateKey; WriteConflict, NoSuchTransaction (a transaction lost against another
-/// write); LockTimeout; SnapshotUnavailable (DDL beside it) (server source, `error_codes.yml`).
+/// DuplicateKey (server source, `error_codes.yml`).
 const DUPLICATE_KEY: i32 = 11000;
-const TRANSACTION_LOST: [i32; 4] = [112, 251, 24, 246];
 /// Characters of an error text that tell one error from another.
 const ERROR_CHARS_MAX: usize = 120;
 
@@ -204,20 +202,6 @@ impl Worker {
             _ => kind.is_transaction() && TRANSACTION_LOST.contains(&code),
         }
     }
-}
-
-/// Lost connections, elections, shutdowns, servers that cannot be reached in
-/// time (server source, `error_codes.yml`); 0: the driver got no answer.
-pub(super) fn is_interruption(code: i32) -> bool {
-    let connection = matches!(code, 0 | 6 | 7 | 89 | 133 | 202 | 279 | 317 | 9001);
-    let election = matches!(
-        code,
-        91 | 189 | 10058 | 10107 | 11600 | 11601 | 11602 | 13435 | 13436
-    );
-    let time = matches!(code, 50 | 64 | 237 | 262 | 290 | 384);
-    // StaleDbVersion, StaleConfig: a new primary that has not read the chunk map.
-    let metadata = matches!(code, 249 | 13388);
-    connection || election || time || metadata
 }
 
 /// The part of an error text that is the same for all errors of its sort.

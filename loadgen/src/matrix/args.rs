@@ -10,7 +10,8 @@ use crate::server::version::Release;
 ///
 /// A cell fills its source, keeps writing to it (transactions and DDL among it), runs
 /// `shardlift migrate`, kills it once, lets a primary of either side step down, stops the
-/// writes, cuts over and compares both sides byte for byte.
+/// writes, cuts over and compares both sides byte for byte. A cluster whose router is a real
+/// mongos has two, of which one ends on the way.
 ///
 /// Each cell is a line as it ends. One that failed leaves the logs of engine and servers
 /// behind and says where. The last line on stdout is one JSON object. Exit code: 0 all
@@ -44,6 +45,10 @@ pub struct Args {
     /// Seed of documents, writes and the moments of trouble
     #[arg(long, default_value_t = 1)]
     pub(super) seed: u64,
+    /// Routers of the clusters, `:` between them; a cluster takes the one of its release, and
+    /// loadgen's own where there is none [default: SHARDLIFT_MONGOS, else those on PATH]
+    #[arg(long, value_name = "PATH[:PATH]")]
+    pub(super) mongos: Option<PathBuf>,
     /// Run this shardlift program instead of building one
     #[arg(long, value_name = "PATH")]
     pub(super) engine: Option<PathBuf>,

@@ -10,8 +10,11 @@ use crate::cluster::{Deployment, ReplicaSet, ReplicaSetOptions, ShardedCluster, 
 use crate::error::Result;
 use crate::matrix::Settings;
 use crate::matrix::cell::{Cell, Login, Topology};
+use crate::matrix::further::{self, Further};
+use crate::matrix::story::Routers;
 use crate::proxy::TlsDoor;
 use crate::server::certificates::Authority;
+use crate::server::find;
 use crate::server::version::Release;
 
 /// Per server. A tenth of it is for updates that are not settled, then every request
@@ -34,8 +37,12 @@ pub(super) struct End {
     pub(super) deployment: Deployment,
     /// How the engine reaches it.
     pub(super) uri: String,
-    /// To its router, by TLS.
-    _door: Option<TlsDoor>,
+    /// How the load does.
+    pub(super) load_uri: String,
+    /// A second router, before the deployment's own in both URIs.
+    further: Option<Further>,
+    /// To its routers, by TLS.
+    _doors: Vec<TlsDoor>,
 }
 
 /// Where the servers ask for a login.
@@ -70,10 +77,21 @@ impl Ground {
         Ok(Ground { source, target })
     }
 
+    pub(super) fn routers(&self) -> Option<Routers> {
+        Some(Routers {
+            source: self.source.deployment.router_kind()?,
+            target: self.target.deployment.router_kind()?,
+        })
+    }
+
     /// As `Deployment::keep_logs`, by side.
     pub(super) fn keep_logs(&self, dir: &Path) {
-        self.source.deployment.keep_logs(dir, "source");
-        self.target.deployment.keep_logs(dir, "target");
+        for (end, side) in [(&self.source, "source"), (&self.target, "target")] {
+            end.deployment.keep_logs(dir, side);
+            if let Some(further) = &end.further {
+                further.keep_log(dir, side);
+            }
+        }
     }
 }
 
@@ -91,19 +109,63 @@ impl End {
                 Deployment::ReplicaSet(set.await?)
             }
             Topology::Sharded => {
-                let cluster = ShardedCluster::start(sharded(release, guard.as_ref()));
+                let options = sharded(release, settings, guard.as_ref()).await?;
+                let cluster = ShardedCluster::start(options);
                 Deployment::Sharded(Box::new(cluster.await?))
             }
         };
-        let (uri, door) = match guard {
-            None => (deployment.uri(), None),
-            Some(guard) => guard.way_in(&deployment)?,
+        let further = match &deployment {
+            Deployment::Sharded(cluster) => Further::start(cluster).await?,
+            Deployment::ReplicaSet(_) => None,
+        };
+        let load_uri = over_both(&deployment, further.as_ref());
+        let (uri, doors) = match guard {
+            None => (load_uri.clone(), Vec::new()),
+            Some(guard) => guard.way_in(&deployment, further.as_ref())?,
         };
         Ok(End {
             deployment,
             uri,
-            _door: door,
+            load_uri,
+            further,
+            _doors: doors,
         })
+    }
+
+    /// Ends the second router, if there is one, and starts it again.
+    pub(super) async fn restart_router(&self) -> Result<()> {
+        match (&self.deployment, &self.further) {
+            (Deployment::Sharded(cluster), Some(further)) => further.restart(cluster).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes real routers read anew what is sharded.
+    pub(super) async fn flush_routers(&self) -> Result<()> {
+        match (&self.deployment, &self.further) {
+            (Deployment::Sharded(cluster), Some(further)) => {
+                further::flush(&routers_of(cluster, Some(further))).await
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// In the order of the URIs.
+fn routers_of(cluster: &ShardedCluster, further: Option<&Further>) -> Vec<String> {
+    let further = further.map(|further| further.host().to_owned());
+    further.into_iter().chain([cluster.router_host()]).collect()
+}
+
+/// The deployment's own URI, which names all its routers.
+fn over_both(deployment: &Deployment, further: Option<&Further>) -> String {
+    let uri = deployment.uri();
+    match deployment {
+        Deployment::Sharded(cluster) => {
+            let all = routers_of(cluster, further).join(",");
+            uri.replacen(&cluster.router_host(), &all, 1)
+        }
+        Deployment::ReplicaSet(_) => uri,
     }
 }
 
@@ -126,16 +188,27 @@ fn replica_set(
     }
 }
 
-fn sharded(release: Release, guard: Option<&Guard>) -> ShardedOptions {
-    ShardedOptions {
+async fn sharded(
+    release: Release,
+    settings: &Settings,
+    guard: Option<&Guard>,
+) -> Result<ShardedOptions> {
+    let mongos = match &settings.mongos {
+        Some(paths) => find::mongos_among(paths.clone(), release).await?,
+        None => None,
+    };
+    Ok(ShardedOptions {
         release,
+        // Of those that were named, none is of this release.
+        stand_in_only: settings.mongos.is_some() && mongos.is_none(),
+        mongos: mongos.map(|mongos| mongos.program.path),
         cache_gb: CACHE_GB,
         oplog_mb: Some(OPLOG_MB),
         set_parameters: set_parameters(release),
         extra_args: guard.map(Guard::flags).unwrap_or_default(),
         login: guard.map(|guard| guard.users.clone()),
         ..ShardedOptions::default()
-    }
+    })
 }
 
 fn set_parameters(release: Release) -> Vec<(String, String)> {
@@ -176,21 +249,32 @@ impl Guard {
         flags.map(str::to_owned).to_vec()
     }
 
-    /// The engine's URI; for a cluster, the door before its router.
-    fn way_in(&self, deployment: &Deployment) -> Result<(String, Option<TlsDoor>)> {
+    /// The engine's URI; for a cluster, the doors before its routers.
+    fn way_in(
+        &self,
+        deployment: &Deployment,
+        further: Option<&Further>,
+    ) -> Result<(String, Vec<TlsDoor>)> {
         let authority = self.files.authority.replace('/', "%2F");
         let trust = format!("tls=true&tlsCAFile={authority}");
         match deployment {
-            Deployment::ReplicaSet(set) => Ok((format!("{}&{trust}", set.uri_as(MOVER)), None)),
+            Deployment::ReplicaSet(set) => {
+                Ok((format!("{}&{trust}", set.uri_as(MOVER)), Vec::new()))
+            }
             Deployment::Sharded(cluster) => {
-                let door = TlsDoor::start(&cluster.router_host(), Path::new(&self.files.server))?;
+                let certificate = Path::new(&self.files.server);
+                let doors: Vec<TlsDoor> = routers_of(cluster, further)
+                    .iter()
+                    .map(|host| TlsDoor::start(host, certificate))
+                    .collect::<Result<_>>()?;
+                let hosts: Vec<String> = doors.iter().map(TlsDoor::host).collect();
                 let uri = format!(
                     "mongodb://{}{}/?retryWrites={}&{trust}",
                     users::in_uri(MOVER),
-                    door.host(),
+                    hosts.join(","),
                     !cluster.has_stand_in()
                 );
-                Ok((uri, Some(door)))
+                Ok((uri, doors))
             }
         }
     }

@@ -4,6 +4,7 @@
 
 mod args;
 pub mod cell;
+mod further;
 mod ground;
 pub mod story;
 
@@ -12,15 +13,16 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 pub use args::Args;
 
 use crate::cli::signals;
 use crate::engine::{build, program};
 use crate::error::{Error, Result};
+use crate::server::{find, version};
 use cell::Cell;
-use story::Passed;
+use story::{Passed, Routers};
 
 const EXIT_INTERRUPTED: u8 = 130;
 /// Members of a replica set: elections are real ones.
@@ -41,6 +43,9 @@ pub struct Settings {
     pub seconds: f64,
     pub seed: u64,
     pub engine_args: Vec<String>,
+    /// Routers to take, `:` between them, each for the release it is of; None: those that
+    /// are found.
+    pub mongos: Option<PathBuf>,
 }
 
 /// Runs the cells that are asked for, or what a signal leaves of them; nothing that was
@@ -88,20 +93,28 @@ async fn all(args: &Args, cells: &[Cell]) -> Result<usize> {
         seconds: args.seconds,
         seed: args.seed,
         engine_args: args.engine_args.clone(),
+        mongos: args.mongos.clone(),
     };
+    if let Some(paths) = &settings.mongos {
+        // All must run, also those of which no cell has need.
+        find::mongos_among(paths.clone(), version::DEFAULT).await?;
+    }
     let tell = |line: String| {
         if !args.json {
             println!("{line}");
         }
     };
     tell(head());
-    let mut failures = Vec::new();
+    let (mut failures, mut routers) = (Vec::new(), Map::new());
     for cell in cells {
         let (began, dir) = (Instant::now(), work.path().join(cell.name()));
         std::fs::create_dir(&dir)?;
         match story::prove(cell, &settings, &dir).await {
             Ok(passed) => {
                 tell(line(cell, &passed));
+                if let Some(kinds) = &passed.routers {
+                    routers.insert(cell.name(), json!(kinds));
+                }
                 std::fs::remove_dir_all(&dir)?;
             }
             Err(e) => {
@@ -124,6 +137,7 @@ async fn all(args: &Args, cells: &[Cell]) -> Result<usize> {
             "cells": cells.len(),
             "failed": failed,
             "seconds": began.elapsed().as_secs_f64().round(),
+            "routers": routers,
             "failures": failures,
         })
     );
@@ -142,7 +156,7 @@ fn first_line(error: &Error) -> &str {
 
 fn head() -> String {
     format!(
-        "{:<7} {:<7} {:<12} {:<11} {:<6} {:>7} {:>9} {:>7} {:>7} {:>6} {:>9} {:>10}",
+        "{:<7} {:<7} {:<12} {:<11} {:<6} {:>7} {:>9} {:>7} {:>7} {:>6} {:>9} {:>10}  {}",
         "source",
         "target",
         "topology",
@@ -154,13 +168,14 @@ fn head() -> String {
         "in txns",
         "starts",
         "elections",
-        "cutover ms"
+        "cutover ms",
+        "routers"
     )
 }
 
 fn line(cell: &Cell, passed: &Passed) -> String {
     format!(
-        "{cell} {:<6} {:>7.1} {:>9} {:>7} {:>7} {:>6} {:>9} {:>10}",
+        "{cell} {:<6} {:>7.1} {:>9} {:>7} {:>7} {:>6} {:>9} {:>10}  {}",
         "ok",
         passed.seconds,
         passed.documents,
@@ -168,6 +183,10 @@ fn line(cell: &Cell, passed: &Passed) -> String {
         passed.in_transactions,
         passed.engine_starts,
         passed.elections,
-        passed.cutover_ms
+        passed.cutover_ms,
+        passed
+            .routers
+            .as_ref()
+            .map_or("-".to_owned(), Routers::to_string)
     )
 }

@@ -3,6 +3,7 @@
 //!
 //! Knows nothing about other cells.
 
+use std::fmt;
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
@@ -49,6 +50,24 @@ pub struct Passed {
     pub elections: u64,
     pub cutover_ms: u64,
     pub seconds: f64,
+    /// None for replica sets.
+    pub routers: Option<Routers>,
+}
+
+/// What the router of each side was.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Routers {
+    pub source: String,
+    pub target: String,
+}
+
+impl fmt::Display for Routers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.source, &self.target) {
+            (source, target) if source == target => f.write_str(source),
+            (source, target) => write!(f, "{source}, {target}"),
+        }
+    }
 }
 
 /// Runs a cell; its files go to `work`, which is there and empty.
@@ -67,14 +86,19 @@ pub async fn prove(cell: &Cell, settings: &Settings, work: &Path) -> Result<Pass
     let proven = tokio::time::timeout(CELL_MAX, story.run()).await;
     let proven =
         proven.unwrap_or_else(|_| Err(Error::new(format!("it is not over after {CELL_MAX:?}"))));
+    let routers = ground.routers();
     match proven {
         Ok(passed) => Ok(Passed {
             seconds: began.elapsed().as_secs_f64(),
+            routers,
             ..passed
         }),
         Err(e) => {
             ground.keep_logs(work);
-            Err(e)
+            Err(match routers {
+                Some(routers) => e.context(format!("with the routers {routers}")),
+                None => e,
+            })
         }
     }
 }
@@ -130,6 +154,7 @@ impl Story<'_> {
             elections: elections.count(),
             cutover_ms,
             seconds: 0.0,
+            routers: None,
         })
     }
 
@@ -142,7 +167,7 @@ impl Story<'_> {
             ddl: true,
             unique_churn: true,
             tolerant: true,
-            ..LoadOptions::new(self.ground.source.deployment.uri())
+            ..LoadOptions::new(self.ground.source.load_uri.clone())
         };
         Load::start(options).await
     }
@@ -159,8 +184,9 @@ impl Story<'_> {
         )
     }
 
-    /// A kill once it moves data, an election on either side once it follows; until it is
-    /// ready and the load went on for long enough.
+    /// A kill once it moves data; where routers are real, the end of one of each side; an
+    /// election on either side once it follows; until it is ready and the load went on for
+    /// long enough.
     async fn trouble(&self, engine: &Keeper) -> Result<()> {
         let began = Instant::now();
         let time = Duration::from_secs_f64(self.settings.seconds);
@@ -179,6 +205,9 @@ impl Story<'_> {
             .until_phase("ready", PATIENCE)
             .await
             .map_err(|e| e.context("after a kill"))?;
+        for end in [&self.ground.source, &self.ground.target] {
+            end.restart_router().await?;
+        }
         for end in [&self.ground.source, &self.ground.target] {
             let sets = end.deployment.sets();
             let shards = match self.cell.topology {
@@ -214,6 +243,9 @@ impl Story<'_> {
             ..CheckOptions::default()
         };
         let (source, target) = (&self.ground.source, &self.ground.target);
+        for end in [source, target] {
+            end.flush_routers().await?;
+        }
         let (from, to) = (source.deployment.uri(), target.deployment.uri());
         let report = check::compare(&from, &to, &options).await?;
         if report.equal {

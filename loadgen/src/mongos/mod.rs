@@ -51,6 +51,7 @@ use std::path::PathBuf;
 
 use crate::cluster::users;
 use crate::error::Result;
+use crate::server::brought::Brought;
 use crate::wire::login::OPERATOR;
 
 pub use real::RealMongos;
@@ -67,14 +68,14 @@ impl Router {
     /// (`set/host:port,…`): `program` if given, else the stand-in. `login`: the servers
     /// ask for one, so this does too.
     pub async fn start(
-        program: Option<PathBuf>,
+        program: Option<Brought>,
         config_hosts: &str,
         port: Option<u16>,
         login: bool,
     ) -> Result<Router> {
         match program {
             Some(program) => Ok(Router::Real(
-                RealMongos::start(program, config_hosts, port, login).await?,
+                RealMongos::start(&program, config_hosts, port, login).await?,
             )),
             None => Ok(Router::StandIn(
                 StandIn::start(config_hosts, port, login).await?,
@@ -120,5 +121,13 @@ impl Router {
 
     pub fn is_stand_in(&self) -> bool {
         matches!(self, Router::StandIn(_))
+    }
+
+    /// The log of a real one; the stand-in has none.
+    pub fn log(&self) -> Option<PathBuf> {
+        match self {
+            Router::StandIn(_) => None,
+            Router::Real(router) => Some(router.log()),
+        }
     }
 }

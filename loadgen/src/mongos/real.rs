@@ -1,12 +1,13 @@
 //! A real `mongos` process that the user brought.
 
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use bson::doc;
 
 use crate::error::{Error, Result};
+use crate::server::brought::Brought;
 use crate::server::data_dir::DataDir;
 use crate::server::process::Process;
 use crate::server::{keyfile, port};
@@ -14,6 +15,7 @@ use crate::wire::link::Link;
 
 const START_TIMEOUT: Duration = Duration::from_secs(180);
 const POLL: Duration = Duration::from_millis(50);
+const LOG: &str = "mongos.log";
 
 #[derive(Debug)]
 pub struct RealMongos {
@@ -21,20 +23,40 @@ pub struct RealMongos {
     port: u16,
     login: bool,
     /// Of the log.
-    _dir: DataDir,
+    dir: DataDir,
 }
 
 impl RealMongos {
+    /// On that port; where none is given on a free one, and on another one if somebody else
+    /// took it meanwhile.
     pub(super) async fn start(
-        program: PathBuf,
+        mongos: &Brought,
         config_hosts: &str,
         port: Option<u16>,
         login: bool,
     ) -> Result<RealMongos> {
+        let tries = match port {
+            Some(_) => 1,
+            None => port::RACES_MAX,
+        };
+        for _ in 0..tries {
+            let port = port.map_or_else(port::free, Ok)?;
+            let mut router = Self::launch(mongos, config_hosts, port, login)?;
+            match router.wait().await {
+                Ok(()) => return Ok(router),
+                Err(_) if 1 < tries && router.process.lost_its_port() => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Err(Error::new(format!(
+            "mongos lost the race for a port {tries} times"
+        )))
+    }
+
+    fn launch(mongos: &Brought, config_hosts: &str, port: u16, login: bool) -> Result<RealMongos> {
         let dir = DataDir::create("mongos")?;
-        let log = dir.path().join("mongos.log");
-        let port = port.map_or_else(port::free, Ok)?;
-        let mut command = Command::new(program);
+        let log = dir.path().join(LOG);
+        let mut command = mongos.program.command();
         command.args([
             "--bind_ip",
             "127.0.0.1",
@@ -54,19 +76,20 @@ impl RealMongos {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null());
-        let process = Process::start(command, "mongos", &log)?;
-        let mut router = RealMongos {
-            process,
+        Ok(RealMongos {
+            process: Process::start(command, "mongos", &log)?,
             port,
             login,
-            _dir: dir,
-        };
-        router.wait().await?;
-        Ok(router)
+            dir,
+        })
     }
 
     pub(super) fn host(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    pub(super) fn log(&self) -> PathBuf {
+        self.dir.path().join(LOG)
     }
 
     pub(super) fn asks_for_login(&self) -> bool {
@@ -87,7 +110,8 @@ impl RealMongos {
             }
             if deadline <= Instant::now() {
                 return Err(Error::new(format!(
-                    "mongos did not answer in {START_TIMEOUT:?}"
+                    "mongos did not answer in {START_TIMEOUT:?}; its log ends with:\n{}",
+                    self.process.log_tail()
                 )));
             }
             tokio::time::sleep(POLL).await;

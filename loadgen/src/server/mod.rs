@@ -3,6 +3,7 @@
 //!
 //! Knows nothing about replica sets or sharding.
 
+pub mod brought;
 mod cache;
 pub mod certificates;
 pub mod data_dir;

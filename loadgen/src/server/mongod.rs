@@ -18,7 +18,6 @@ use crate::server::program::Program;
 use crate::wire::link::Link;
 
 const START_TIMEOUT: Duration = Duration::from_secs(180);
-const PORT_TRIES_MAX: u32 = 5;
 const POLL: Duration = Duration::from_millis(20);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,7 +78,7 @@ impl Mongod {
             port: 0,
             dir,
         };
-        for _ in 0..PORT_TRIES_MAX {
+        for _ in 0..port::RACES_MAX {
             server.port = port::free()?;
             match server.launch().await {
                 Ok(()) => return Ok(server),
@@ -92,7 +91,8 @@ impl Mongod {
             }
         }
         Err(Error::new(format!(
-            "mongod lost the race for a port {PORT_TRIES_MAX} times"
+            "mongod lost the race for a port {} times",
+            port::RACES_MAX
         )))
     }
 

@@ -12,6 +12,8 @@ use crate::error::{Error, Result};
 
 const RANGE: std::ops::Range<u16> = 20_000..32_000;
 const TRIES_MAX: u32 = 1000;
+/// How often a server that found its port taken gets another one.
+pub(crate) const RACES_MAX: u32 = 5;
 
 /// Given out by this process before; never again, so that two servers that
 /// start at once do not meet.

@@ -88,6 +88,22 @@ impl Pair {
         Ok(())
     }
 
+    /// Each has the options that this shard of the source has.
+    pub(super) fn check_options(&self, source: &Source, target: &Target) -> Step {
+        for tracked in self.gate.all_that_count() {
+            let wanted = source.collections[&tracked.uuid].option;
+            let stored = target.now.collections.get(&tracked.target_uuid());
+            let there = stored.map(|stored| stored.option);
+            if there != Some(wanted) {
+                return wrong(format!(
+                    "{} has the option {there:?}, not {wanted}",
+                    tracked.ns()
+                ));
+            }
+        }
+        Ok(())
+    }
+
     /// Each is called on the target, and recorded, as on the source.
     pub(super) fn check_names(&self, source: &Source, target: &Target) -> Step {
         let recorded = target.durable.store.load().collections;

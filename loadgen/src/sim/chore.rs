@@ -59,6 +59,9 @@ pub(super) enum Work {
         position: Position,
     },
     RecordingName(Wait),
+    /// It gets the options that the source has by now.
+    Modify,
+    Modifying(Wait),
     /// What needs its exact state.
     Exact(Exact),
     /// Its ops go on.
@@ -88,9 +91,10 @@ impl Chore {
 
     pub(super) fn wait(&self) -> Option<Wait> {
         match &self.work {
-            Work::Recording { wait, .. } | Work::Killing(wait) | Work::RecordingName(wait) => {
-                Some(*wait)
-            }
+            Work::Recording { wait, .. }
+            | Work::Killing(wait)
+            | Work::RecordingName(wait)
+            | Work::Modifying(wait) => Some(*wait),
             Work::Exact(exact) => exact.wait(),
             _ => None,
         }
@@ -217,6 +221,8 @@ impl Pair {
                 })
             }
             Work::RecordingName(wait) if wait.number <= committed => Work::Done,
+            Work::Modify => modify(tracked, reach),
+            Work::Modifying(wait) if wait.number <= committed => Work::Done,
             Work::Exact(exact) => match self.exact(tracked, exact, reach)? {
                 Some(exact) => Work::Exact(exact),
                 None => Work::Done,
@@ -264,6 +270,22 @@ impl Pair {
         let work = Work::Exact(Exact::new(Aim::Build));
         self.chores.push(Chore::new(tracked, None, work));
     }
+}
+
+/// As `options::align`: not what the entry says, but what is listed now.
+fn modify(tracked: &Tracked, reach: &mut Reach<'_>) -> Work {
+    let Some(made) = tracked.bound_to().filter(|_| !tracked.is_dead()) else {
+        return Work::Done;
+    };
+    if !reach.source.has(&tracked.uuid) {
+        // Its drop is in the log.
+        return Work::Modify;
+    }
+    let option = reach.source.collections[&tracked.uuid].option;
+    Work::Modifying(Wait {
+        number: reach.target.modify(made, option),
+        term: reach.target.term,
+    })
 }
 
 /// A collection as a plan, or a creation, records it.

@@ -42,6 +42,16 @@ impl Pair {
         self.chores.push(Chore::new(tracked, Some(pin), Work::Drop));
     }
 
+    /// As `DdlSink::modify`.
+    pub(super) fn modify(&mut self, uuid: &Uuid, position: Position) {
+        let tracked = self.gate.tracked(uuid).filter(|tracked| !tracked.is_dead());
+        let Some(tracked) = tracked.cloned() else {
+            return;
+        };
+        let pin = Some(self.gate.pin(position));
+        self.chores.push(Chore::new(tracked, pin, Work::Modify));
+    }
+
     /// As `DdlSink::rename`, and before it the drop of what has the name.
     pub(super) fn rename(&mut self, renamed: &Renamed, position: Position) -> Step {
         let Renamed {

@@ -76,6 +76,7 @@ impl World {
             }
             pair.check_names(source, target)?;
             pair.check_indexes(source, target)?;
+            pair.check_options(source, target)?;
             pair.check_exact(source, target)?;
             let before = target.now.collections.clone();
             // A late write is not applied, and never counts as applied.

@@ -52,6 +52,7 @@ impl World {
             }
             Change::Drop => source.drop_collection(uuid),
             Change::Rename { to } => source.rename(uuid, to),
+            Change::Modify { option } => source.modify(uuid, *option),
         };
         if !is_made {
             self.ddl.push(ddl);
@@ -69,10 +70,13 @@ impl World {
         self.sources[shard].hear(newest);
     }
 
-    /// A creation, a drop, or both at once; on one shard, or on several.
+    /// A creation, a drop, or both at once, a rename, or other options; on one shard, or on
+    /// several.
     pub(super) fn source_ddl(&mut self) {
-        if self.dice.below(2) == 0 {
-            return self.source_rename();
+        match self.dice.below(5) {
+            0 | 1 => return self.source_rename(),
+            2 => return self.source_modify(),
+            _ => {}
         }
         let shards = self.sources.len();
         let sharded = 1 < shards && self.dice.below(2) == 0;
@@ -103,6 +107,24 @@ impl World {
             }
         }
         self.source_create(&name, place);
+    }
+
+    /// Each shard that has it changes its own, one after the other.
+    fn source_modify(&mut self) {
+        let some = self.dice.below(self.sources.len() as u64) as usize;
+        let alive: Vec<Uuid> = self.sources[some].alive().map(|(uuid, _)| *uuid).collect();
+        if alive.is_empty() {
+            return;
+        }
+        let uuid = self.dice.pick(&alive);
+        let name = self.sources[some].collections[&uuid].name.clone();
+        if self.is_under_way(&name) {
+            return;
+        }
+        let shards = 0..self.sources.len();
+        let holders: Vec<usize> = shards.filter(|i| self.sources[*i].has(&uuid)).collect();
+        let option = 1 + self.dice.below(1_000) as i32;
+        self.later(&holders, uuid, &name, Change::Modify { option });
     }
 
     pub(super) fn source_create(&mut self, name: &str, place: Place) {

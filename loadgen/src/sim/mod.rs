@@ -7,8 +7,8 @@
 //!
 //! **The engine's own**: gate, horizon, inboxes, compiler, doubts, ledger, pins, the order
 //! of checkpoints and of their writes, what is settled, restored and resumed, when a
-//! collection is made, renamed, dropped and forgotten across pairs, what it is called, which commands a flush becomes,
-//! and the bytes of each.
+//! collection is made, renamed, dropped and forgotten across pairs, what it is called, which
+//! commands a flush becomes, and the bytes of each.
 //!
 //! **By hand**, because the engine's is async: a fault there is not found here.
 //!
@@ -19,7 +19,7 @@
 //! | `natural` | `natural`, `buckets`, `sorted_run` | bounds of memory, which bucket is next, cursors that break amid a reply |
 //! | `lane`, `flush`, `sent` | `lane`, `bulk`, `at_once` | documents with a name twice, several collections in one transaction |
 //! | `exact`, `reread` | `doubtful`, `reread`, `index` | giving up, indexes but one unique, `drop_stale` |
-//! | `ddl`, `chore` | `ddl` | a source that is rolled back, views, options |
+//! | `ddl`, `chore` | `ddl` | a source that is rolled back, views, options that are refused or recorded |
 //! | `coordinator` | `control::across::ddl` | databases that are in the way, answers that are lost; no new command waits for a rename |
 //! | `store` | `state` | |
 //! | `plan` | `layout::prepare` | what is being made while it is listed |

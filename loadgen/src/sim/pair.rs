@@ -214,6 +214,7 @@ impl Pair {
             Event::Create(uuid, name) => self.create(*uuid, name, source, position),
             Event::Drop(uuid) => self.drop_collection(*uuid, position),
             Event::Rename(renamed) => self.rename(renamed, position)?,
+            Event::Modify(uuid) => self.modify(uuid, position),
             Event::Noop | Event::Part(_) => {}
         }
         self.gate.pass(entry.mark);

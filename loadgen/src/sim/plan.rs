@@ -30,12 +30,15 @@ impl World {
         let catalog: Vec<Position> = self.sources.iter().map(Source::newest).collect();
         let mut router = Router::default();
         let mut plans: Vec<Vec<CollectionState>> = Vec::new();
+        let mut options = Vec::new();
         for index in 0..self.sources.len() {
             let alive = self.sources[index].alive();
-            let held = alive.filter_map(|(uuid, c)| Some((*uuid, names.get(uuid)?, c.collated)));
+            let held =
+                alive.filter_map(|(uuid, c)| Some((*uuid, names.get(uuid)?, c.collated, c.option)));
             let held: Vec<_> = held.collect();
-            let plan = held.into_iter().map(|(uuid, name, collated)| {
+            let plan = held.into_iter().map(|(uuid, name, collated, option)| {
                 let target_uuid = router.create(name);
+                options.push((index, target_uuid, option));
                 self.with_units(planned(uuid, name, collated, index, target_uuid))
             });
             plans.push(plan.collect());
@@ -47,6 +50,12 @@ impl World {
                 .push(Target::new(store, self.shape.refuses, self.trace));
         }
         self.carry_out(&mut router).expect("a plan drops nothing");
+        // As they are made: with what was listed.
+        options.retain(|(_, _, option)| *option != 0);
+        for (index, made, option) in options {
+            self.targets[index].modify(made, option);
+            self.targets[index].commit_all();
+        }
         self.process = Process::Down(router);
     }
 

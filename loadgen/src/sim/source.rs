@@ -37,6 +37,8 @@ pub(super) struct Collection {
     pub(super) spelled: bool,
     /// Has a unique, sparse index on the field `UNIQUE`.
     pub(super) unique: bool,
+    /// What stands for its options, as this shard has them.
+    pub(super) option: i32,
     pub(super) alive: bool,
     /// Per document its versions, oldest first.
     versions: BTreeMap<Key, Vec<Version>>,
@@ -81,6 +83,8 @@ pub(super) enum Event {
     Create(Uuid, String),
     Drop(Uuid),
     Rename(Renamed),
+    /// Its options, see `Collection::option`.
+    Modify(Uuid),
 }
 
 #[derive(Debug, Clone)]
@@ -175,6 +179,7 @@ impl Source {
                 collated,
                 spelled,
                 unique,
+                option: 0,
                 alive: true,
                 versions: BTreeMap::new(),
             },
@@ -211,6 +216,17 @@ impl Source {
             dropped,
         }));
         true
+    }
+
+    /// False while a prepared transaction has documents of it.
+    pub(super) fn modify(&mut self, uuid: Uuid, option: i32) -> bool {
+        let is_free = !self.is_locked(&uuid);
+        if is_free {
+            let modified = self.collections.get_mut(&uuid);
+            modified.expect("only known ones are modified").option = option;
+            self.append(Event::Modify(uuid));
+        }
+        is_free
     }
 
     /// The collection that has this name.

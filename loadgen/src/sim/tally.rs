@@ -22,10 +22,12 @@ pub struct Tally {
     pub unique: u64,
     /// Renames that were made on the target.
     pub renamed: u64,
+    /// Changes of options that were made on the target.
+    pub modified: u64,
 }
 
 impl Tally {
-    fn figures(&self) -> [(&'static str, u64); 9] {
+    fn figures(&self) -> [(&'static str, u64); 10] {
         [
             ("refused", self.refused),
             ("doubtful", self.doubtful),
@@ -36,6 +38,7 @@ impl Tally {
             ("not_at_once", self.not_at_once),
             ("unique", self.unique),
             ("renamed", self.renamed),
+            ("modified", self.modified),
         ]
     }
 
@@ -49,6 +52,7 @@ impl Tally {
         self.not_at_once += more.not_at_once;
         self.unique += more.unique;
         self.renamed += more.renamed;
+        self.modified += more.modified;
     }
 
     /// As members of a JSON object.

@@ -45,6 +45,8 @@ pub(super) struct Stored {
     pub(super) documents: BTreeMap<Key, Doc>,
     /// Has a unique, sparse index on the field `UNIQUE`.
     pub(super) unique: bool,
+    /// What stands for its options.
+    pub(super) option: i32,
 }
 
 #[derive(Debug, Clone)]
@@ -56,6 +58,7 @@ enum Effect {
     Name(Uuid, String),
     Drop(Uuid),
     Unique(Uuid, bool),
+    Option(Uuid, i32),
     Store(StoreWrite),
 }
 
@@ -133,6 +136,13 @@ impl Target {
         }
         self.write(Effect::Unique(uuid, true));
         Some(self.written)
+    }
+
+    /// Changes its options; the number of the write, to wait for.
+    pub(super) fn modify(&mut self, uuid: Uuid, option: i32) -> u64 {
+        self.tally.modified += 1;
+        self.write(Effect::Option(uuid, option));
+        self.written
     }
 
     /// Returns the number of the write, to wait for, or None if it was refused.
@@ -293,6 +303,11 @@ impl State {
             Effect::Unique(uuid, unique) => {
                 if let Some(stored) = self.collections.get_mut(uuid) {
                     stored.unique = *unique;
+                }
+            }
+            Effect::Option(uuid, option) => {
+                if let Some(stored) = self.collections.get_mut(uuid) {
+                    stored.option = *option;
                 }
             }
             Effect::Store(write) => self.store.apply(write),

@@ -62,6 +62,7 @@ pub(super) enum Change {
     Create(Place),
     Drop,
     Rename { to: String },
+    Modify { option: i32 },
 }
 
 /// What a seed may take; one that takes more is stuck.

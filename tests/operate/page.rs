@@ -105,10 +105,8 @@ async fn walk(args: &[&str]) {
     let args: Vec<String> = args.iter().map(ToString::to_string).collect();
     let walked = tokio::task::spawn_blocking(move || {
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
-        node(
-            &[&args, &["--installed"][..]].concat(),
-            Instant::now() + WALK,
-        )
+        let args = [&args[..], &["--installed"]].concat();
+        node(&args, Instant::now() + WALK)
     });
     let told = walked.await.unwrap().unwrap();
     assert_eq!(told.trim(), NOTHING_WRONG);

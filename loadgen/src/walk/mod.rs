@@ -295,7 +295,7 @@ async fn cut_over(operator: &mut Operator, shards: u8) -> Result<()> {
 
 /// What `prepare` prints once no shard has a gap, and nobody is seen to write.
 fn no_gap(shards: u8) -> String {
-    let gaps = vec!["gap 0:00\n"; shards.into()].join(".*");
+    let gaps = vec![r"gap 0:00\n"; shards.into()].join(".*");
     format!("(?s){gaps}.*no writes are seen now")
 }
 

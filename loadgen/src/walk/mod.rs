@@ -5,6 +5,7 @@
 //! Owns the order of the steps; `operator` runs the commands. Knows the engine by its command
 //! line, its API and what it prints.
 
+mod called;
 mod operator;
 mod sets;
 

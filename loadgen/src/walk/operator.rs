@@ -12,6 +12,7 @@ use regex::Regex;
 use crate::engine::child::Child;
 use crate::engine::program::{self, api_url, log_text};
 use crate::error::{Error, Result};
+use crate::walk::called::Called;
 
 /// Far beyond what any step takes.
 const STEP_TIMEOUT: Duration = Duration::from_secs(120);
@@ -25,8 +26,7 @@ pub(super) struct Operator {
     uris: (String, String),
     tells: bool,
     steps: usize,
-    /// Commands that were run, each with its arguments.
-    called: Vec<String>,
+    called: Called,
     /// The running migration, and the URL of its API.
     running: Option<(Child, String)>,
     watching: Option<Child>,
@@ -40,7 +40,7 @@ impl Operator {
             uris,
             tells,
             steps: 0,
-            called: Vec::new(),
+            called: Called::default(),
             running: None,
             watching: None,
         }
@@ -75,7 +75,7 @@ impl Operator {
     /// Each of these commands was run, as far as its name goes.
     pub(super) fn called_all(&mut self, commands: &[&str]) -> Result<()> {
         self.step("every command was run");
-        let missing = not_called(commands, &self.called);
+        let missing = self.called.missing(commands);
         if missing.is_empty() {
             return Ok(());
         }
@@ -105,7 +105,7 @@ impl Operator {
     }
 
     async fn printed(&mut self, args: &[&str], variables: &[(&str, &str)]) -> Result<String> {
-        self.called.push(args.join(" "));
+        self.called.note(args.join(" "));
         let (out, err) = (self.work.join("out"), self.work.join("err"));
         let mut child = program::start_with(
             &self.program,
@@ -168,7 +168,7 @@ impl Operator {
     pub(super) async fn migrate(&mut self, more: &[&str]) -> Result<()> {
         let called = format!("migrate {}", more.join(" "));
         self.step(&format!("shardlift {called}"));
-        self.called.push(called);
+        self.called.note(called);
         let (source, target) = self.uris.clone();
         let args = [
             "migrate",
@@ -250,7 +250,7 @@ impl Operator {
     /// Follows the status in another terminal, until the run ends.
     pub(super) fn watch(&mut self) -> Result<()> {
         self.step("shardlift status --watch --json");
-        self.called.push("status --watch --json".to_owned());
+        self.called.note("status --watch --json".to_owned());
         let url = self.url()?;
         let args = ["status", "--watch", "--json", "--api", &url];
         let (out, err) = (self.work.join("watched"), self.work.join("watch.err"));
@@ -321,16 +321,6 @@ fn matches(expression: &str, text: &str) -> Result<bool> {
     Ok(expression.is_match(text))
 }
 
-/// Those that no call begins with, word by word.
-fn not_called<'a>(commands: &[&'a str], called: &[String]) -> Vec<&'a str> {
-    let is_called = |command: &&str| {
-        let mut rests = called.iter().filter_map(|call| call.strip_prefix(*command));
-        rests.any(|rest| rest.is_empty() || rest.starts_with(' '))
-    };
-    let missing = commands.iter().copied();
-    missing.filter(|command| !is_called(command)).collect()
-}
-
 async fn status(url: &str) -> Option<String> {
     let url = format!("{url}/status");
     let asked = tokio::task::spawn_blocking(move || {
@@ -338,31 +328,4 @@ async fn status(url: &str) -> Option<String> {
         answer.body_mut().read_to_string().ok()
     });
     asked.await.ok().flatten()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_command_was_run_if_a_call_begins_with_its_words() {
-        let called = ["cutover --no-wait", "reverse status", "man"].map(str::to_owned);
-        let rows = [
-            ("cutover", true),
-            ("cutover --no-wait", true),
-            ("cutover --block-writes", false),
-            ("reverse", true),
-            ("reverse stop", false),
-            ("rev", false),
-            ("man", true),
-            ("mirror", false),
-        ];
-        for (command, was_run) in rows {
-            assert_eq!(
-                not_called(&[command], &called).is_empty(),
-                was_run,
-                "{command}"
-            );
-        }
-    }
 }

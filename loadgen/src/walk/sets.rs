@@ -5,12 +5,13 @@
 use crate::abilities::Abilities;
 use crate::check::{self, CheckOptions};
 use crate::cli::releases::Releases;
-use crate::cluster::{ReplicaSet, ReplicaSetOptions};
+use crate::cluster::{ReplicaSet, ReplicaSetOptions, User};
 use crate::error::{Error, Result};
 use crate::populate::{self, PopulateArgs};
 use crate::server::version::Release;
 use crate::walk::operator::Operator;
 use crate::walk::{CACHE_GB, OPLOG_MB, no_gap, phase};
+use crate::wire::login::PASSWORD;
 
 /// Documents; they are moved twice.
 const DOCS: u64 = 2_000;
@@ -21,6 +22,20 @@ const ALONE: [(&str, &str); 3] = [
     ("SHARDLIFT_GRACE_S", "0"),
 ];
 
+/// The engine's user on either side of a way back: the old source takes its writes while it
+/// refuses those of others.
+const ENGINE: &str = "engine";
+const ROLES: [&str; 7] = [
+    "readAnyDatabase",
+    "readWriteAnyDatabase",
+    "dbAdminAnyDatabase",
+    "backup",
+    "restore",
+    "clusterMonitor",
+    "clusterManager",
+];
+
+/// Each asks for a login.
 pub(super) struct Sets {
     source: ReplicaSet,
     target: ReplicaSet,
@@ -54,7 +69,7 @@ impl Sets {
         };
         populate::populate(&populate).await?;
         mirror(operator, source, copy).await?;
-        operator.between((source.uri(), target.uri()));
+        operator.between((source.uri_as(ENGINE), target.uri_as(ENGINE)));
         operator.migrate(&["--reverse"]).await?;
         operator.until(&phase("ready")).await?;
         operator.ask_until(&["prepare"], &no_gap(1)).await?;
@@ -75,6 +90,7 @@ async fn set(name: &str, release: Release) -> Result<ReplicaSet> {
         name: name.to_owned(),
         cache_gb: CACHE_GB,
         oplog_mb: Some(OPLOG_MB),
+        login: Some(vec![User::new(ENGINE, &ROLES)]),
         ..ReplicaSetOptions::default()
     };
     ReplicaSet::start(options).await
@@ -83,21 +99,26 @@ async fn set(name: &str, release: Release) -> Result<ReplicaSet> {
 async fn mirror(operator: &mut Operator, source: &ReplicaSet, copy: &ReplicaSet) -> Result<()> {
     let (from, to) = (source.hosts(), copy.hosts());
     let oplog = operator.place("mirror");
-    let args = ["--host", &from, "--destination", &to, "--oplogPath", &oplog];
-    let args = [&["mirror", "--json"], &args[..]].concat();
+    #[rustfmt::skip]
+    let args = [
+        "mirror", "--json", "--oplogPath", &oplog,
+        "--host", &from, "--username", ENGINE, "--password", PASSWORD, "--authenticationDatabase", "admin",
+        "--destination", &to, "--destinationUsername", ENGINE, "--destinationPassword", PASSWORD,
+        "--destinationAuthenticationDatabase", "admin",
+    ];
     let copied = "\"documents_copied\":[1-9]";
     operator.command_with(&args, &ALONE, &[copied]).await?;
     equal(operator, source, copy).await
 }
 
-/// A source that knows no such block calls the cutover off; then it is done without.
+/// With a source that knows no such block it is called off; then it is done without.
 async fn cut_over_blocking(operator: &mut Operator, release: Release) -> Result<()> {
     let blocking = ["cutover", "--block-writes"];
     if Abilities::from(release).blocks_writes {
         return operator.ask(&blocking, &[]).await;
     }
     operator
-        .refused(&blocking, "cannot block users' writes")
+        .refused(&blocking, "without --block-writes")
         .await?;
     operator.until(&phase("ready")).await?;
     operator.ask(&["cutover"], &[]).await

@@ -38,6 +38,7 @@ mod migrate_status;
 mod migrate_transactions;
 mod moved_unseen;
 mod paths;
+mod phases;
 mod poison;
 mod proof;
 mod quiet;

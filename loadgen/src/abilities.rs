@@ -28,6 +28,8 @@ pub struct Abilities {
     /// A refused insert leaves a full capped collection as it is. Primaries of 4.2.6 and 4.4.2
     /// let the oldest document go for it and log nothing: their own secondaries keep it.
     pub refused_inserts_trim_nothing: bool,
+    /// `setUserWriteBlockMode`.
+    pub blocks_writes: bool,
 }
 
 impl Abilities {
@@ -43,6 +45,7 @@ impl Abilities {
             clustered_collections: since(5, 3),
             inserts_wait_for_prepared: since(5, 0),
             refused_inserts_trim_nothing: since(5, 0),
+            blocks_writes: since(6, 0),
         }
     }
 }
@@ -64,5 +67,6 @@ mod tests {
         assert!(!of("4.4.2").deltas && of("5.0.4").deltas);
         assert!(!of("5.0").clustered_collections && of("6.0.27").clustered_collections);
         assert!(of("6.0").hidden_indexes && of("6.0").dollar_names);
+        assert!(!of("5.0").blocks_writes && of("6.0.5").blocks_writes);
     }
 }

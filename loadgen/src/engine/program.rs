@@ -31,9 +31,21 @@ pub fn start<A: AsRef<OsStr>>(
     out: Stdio,
     log: &Path,
 ) -> Result<Child> {
+    start_with(program, arguments, &[], out, log)
+}
+
+/// The same with settings by variables of the environment.
+pub fn start_with<A: AsRef<OsStr>>(
+    program: &Path,
+    arguments: impl IntoIterator<Item = A>,
+    variables: &[(&str, &str)],
+    out: Stdio,
+    log: &Path,
+) -> Result<Child> {
     let mut command = Command::new(program);
     command
         .args(arguments)
+        .envs(variables.iter().copied())
         .stdin(Stdio::null())
         .stdout(out)
         .stderr(File::create(log)?);

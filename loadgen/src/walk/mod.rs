@@ -1,10 +1,13 @@
 //! `loadgen walk`: the whole procedure of an operator, headless, with every command of the
-//! engine: staging run, cancel, the real run with a stop and a shard copied again, cutover.
+//! engine: staging run, cancel, the real run with a stop and a shard copied again, cutover;
+//! then, on replica sets, what a cluster does not take, and a way back that is given up.
 //!
 //! Owns the order of the steps; `operator` runs the commands. Knows the engine by its command
 //! line, its API and what it prints.
 
+mod called;
 mod operator;
+mod sets;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -21,6 +24,7 @@ use crate::load::{Load, LoadHandle, LoadOptions};
 use crate::populate::{self, PopulateArgs};
 use crate::server::version::Release;
 use operator::Operator;
+use sets::Sets;
 
 /// Per server.
 const CACHE_GB: f64 = 0.25;
@@ -34,8 +38,34 @@ const SHARD: &str = "shard0";
 /// How long the source takes to settle once its load is stopped.
 const QUIET: Duration = Duration::from_secs(1);
 
-/// Walk through the whole procedure on two local sharded clusters, under load, with every
-/// command of the engine at least once.
+/// What must have been run when the walk is over: each command of the engine, each thing that
+/// `reverse` does, and the flags that are a step of the procedure. A test of the engine holds
+/// its command line against this list.
+pub const COMMANDS: [&str; 20] = [
+    "validate",
+    "migrate",
+    "migrate --restart",
+    "status",
+    "cutover",
+    "cutover --block-writes",
+    "cancel",
+    "pause",
+    "resume",
+    "extend",
+    "throttle",
+    "prepare",
+    "reverse status",
+    "reverse cutover",
+    "reverse stop",
+    "mirror",
+    "recopy",
+    "verify",
+    "completions",
+    "man",
+];
+
+/// Walk through the whole procedure on two local sharded clusters, under load, and on replica
+/// sets, with every command of the engine at least once.
 ///
 /// Exit code: 0 every step went well, 1 one did not, 130 Ctrl-C. The last line on stdout is
 /// one JSON object: steps made, steps failed.
@@ -116,8 +146,19 @@ pub async fn walk(args: &Args, program: &Path, work: &Path) -> Result<Outcome> {
     });
     let load = load.await?;
     let uris = (source.uri(), target.uri());
+    // Outlives the engine: a failure is told before servers end.
+    let sets;
     let mut operator = Operator::new(program, work, uris.clone(), !args.json);
-    let walked = procedure(&mut operator, load, &uris).await;
+    let walked = match procedure(&mut operator, load, &uris, args.shards).await {
+        Ok(()) => {
+            // Their memory is the sets' from here on.
+            drop((source, target));
+            sets = Sets::start(&args.releases).await?;
+            sets.walk(&mut operator, args.seed).await
+        }
+        failed => failed,
+    };
+    let walked = walked.and_then(|()| operator.called_all(&COMMANDS));
     let failed = usize::from(walked.is_err());
     if let Err(e) = walked {
         operator.tell_failure(&e);
@@ -143,6 +184,7 @@ async fn procedure(
     operator: &mut Operator,
     load: LoadHandle,
     uris: &(String, String),
+    shards: u8,
 ) -> Result<()> {
     let balancers = (mode(&uris.0).await?, mode(&uris.1).await?);
     before(operator).await?;
@@ -156,7 +198,7 @@ async fn procedure(
         )));
     }
     tokio::time::sleep(QUIET).await;
-    cut_over(operator).await?;
+    cut_over(operator, shards).await?;
     operator.step("both clusters are equal, and both balancers as they were");
     let options = CheckOptions {
         source_balancer: Some(balancers.0),
@@ -238,22 +280,56 @@ async fn real_run(operator: &mut Operator) -> Result<()> {
         .await
 }
 
-async fn cut_over(operator: &mut Operator) -> Result<()> {
+async fn cut_over(operator: &mut Operator, shards: u8) -> Result<()> {
+    operator.ask_until(&["prepare"], &no_gap(shards)).await?;
     operator
-        .ask(&["prepare"], &["gap ", "a cutover takes about"])
+        .ask(&["prepare"], &["a cutover takes about"])
         .await?;
     operator.watch()?;
     operator.ask(&["cutover"], &[]).await?;
-    go_back(operator).await?;
+    go_back(operator, shards).await?;
     operator.ended(0).await?;
     operator.watched(&phase("done")).await?;
     operator.reported("report.html").await?;
     operator.on_both(&["verify"], &["compared"]).await
 }
 
+/// What `prepare` prints once no shard has a gap, and nobody is seen to write.
+fn no_gap(shards: u8) -> String {
+    let gaps = vec![r"gap 0:00\n"; shards.into()].join(".*");
+    format!("(?s){gaps}.*no writes are seen now")
+}
+
 /// As users who do not like the target.
-async fn go_back(operator: &mut Operator) -> Result<()> {
+async fn go_back(operator: &mut Operator, shards: u8) -> Result<()> {
     operator.until(&phase("ready")).await?;
     operator.ask(&["reverse", "status"], &["way back"]).await?;
+    operator.ask_until(&["prepare"], &no_gap(shards)).await?;
     operator.ask(&["reverse", "cutover"], &["done"]).await
+}
+
+#[cfg(test)]
+mod tests {
+    use regex::Regex;
+
+    use super::*;
+
+    #[test]
+    fn a_cutover_waits_for_the_gap_of_every_shard_and_the_last_writer() {
+        let still = "1. stop your applications: shop.orders is still written to\n";
+        let none = "1. stop your applications: no writes are seen now\n";
+        // gaps of two shards, who writes, whether to go on
+        let rows = [
+            ("0:00", "0:00", none, true),
+            ("0:00", "0:00", still, false),
+            ("0:00", "0:01", none, false),
+            ("10:00", "0:00", none, false),
+        ];
+        let expression = Regex::new(&no_gap(2)).unwrap();
+        for (a, b, who, goes_on) in rows {
+            let text = format!("a → x: gap {a}\nb → y: gap {b}\n{who}");
+            assert_eq!(expression.is_match(&text), goes_on, "{text}");
+        }
+        assert!(!expression.is_match(&format!("a → x: gap 0:00\n{none}")));
+    }
 }

@@ -12,6 +12,7 @@ use regex::Regex;
 use crate::engine::child::Child;
 use crate::engine::program::{self, api_url, log_text};
 use crate::error::{Error, Result};
+use crate::walk::called::Called;
 
 /// Far beyond what any step takes.
 const STEP_TIMEOUT: Duration = Duration::from_secs(120);
@@ -25,6 +26,7 @@ pub(super) struct Operator {
     uris: (String, String),
     tells: bool,
     steps: usize,
+    called: Called,
     /// The running migration, and the URL of its API.
     running: Option<(Child, String)>,
     watching: Option<Child>,
@@ -38,6 +40,7 @@ impl Operator {
             uris,
             tells,
             steps: 0,
+            called: Called::default(),
             running: None,
             watching: None,
         }
@@ -64,25 +67,57 @@ impl Operator {
         );
     }
 
+    /// What follows is between other deployments.
+    pub(super) fn between(&mut self, uris: (String, String)) {
+        self.uris = uris;
+    }
+
+    /// Each of these commands was run, as far as its name goes.
+    pub(super) fn called_all(&mut self, commands: &[&str]) -> Result<()> {
+        self.step("every command was run");
+        let missing = self.called.missing(commands);
+        if missing.is_empty() {
+            return Ok(());
+        }
+        Err(Error::new(format!("these were not: {missing:?}")))
+    }
+
     /// Runs a command to its good end; what it prints must match every expression.
     pub(super) async fn command(&mut self, args: &[&str], expect: &[&str]) -> Result<()> {
+        self.command_with(args, &[], expect).await
+    }
+
+    /// The same with settings by variables of the environment.
+    pub(super) async fn command_with(
+        &mut self,
+        args: &[&str],
+        variables: &[(&str, &str)],
+        expect: &[&str],
+    ) -> Result<()> {
         self.step(&format!("shardlift {}", args.join(" ")));
-        let (out, err) = (self.work.join("out"), self.work.join("err"));
-        let mut child = program::start(
-            &self.program,
-            self.placed(args),
-            File::create(&out)?.into(),
-            &err,
-        )?;
-        let ended = child.success(Some(STEP_TIMEOUT)).await;
-        let text = log_text(&out);
-        ended.map_err(|e| e.context(format!("{text}{}", log_text(&err))))?;
+        let text = self.printed(args, variables).await?;
         for expression in expect {
             if !matches(expression, &text)? {
                 return Err(Error::new(format!("{expression:?} is not in: {text}")));
             }
         }
         Ok(())
+    }
+
+    async fn printed(&mut self, args: &[&str], variables: &[(&str, &str)]) -> Result<String> {
+        self.called.note(args.join(" "));
+        let (out, err) = (self.work.join("out"), self.work.join("err"));
+        let mut child = program::start_with(
+            &self.program,
+            self.placed(args),
+            variables,
+            File::create(&out)?.into(),
+            &err,
+        )?;
+        let ended = child.success(Some(STEP_TIMEOUT)).await;
+        let text = log_text(&out);
+        ended.map_err(|e| e.context(format!("{text}{}", log_text(&err))))?;
+        Ok(text)
     }
 
     /// One of a command that connects to both sides.
@@ -99,9 +134,41 @@ impl Operator {
             .await
     }
 
+    /// Asks the running process until what the command prints matches.
+    pub(super) async fn ask_until(&mut self, args: &[&str], expression: &str) -> Result<()> {
+        let called = args.join(" ");
+        self.step(&format!("shardlift {called}, until it prints {expression}"));
+        let (url, began) = (self.url()?, Instant::now());
+        let args = [args, &["--api", &url]].concat();
+        loop {
+            let text = self.printed(&args, &[]).await?;
+            if matches(expression, &text)? {
+                return Ok(());
+            }
+            if STEP_TIMEOUT < began.elapsed() {
+                return Err(Error::new(format!("it never did; at last it was {text}")));
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// One that the running process refuses, or calls off, and says why.
+    pub(super) async fn refused(&mut self, args: &[&str], expression: &str) -> Result<()> {
+        self.step(&format!("shardlift {} is refused", args.join(" ")));
+        let url = self.url()?;
+        let args = [args, &["--api", &url]].concat();
+        match self.printed(&args, &[]).await {
+            Ok(text) => Err(Error::new(format!("it was not: {text}"))),
+            Err(e) if matches(expression, &e.message)? => Ok(()),
+            Err(e) => Err(e),
+        }
+    }
+
     /// Starts the migration, and waits for its API.
     pub(super) async fn migrate(&mut self, more: &[&str]) -> Result<()> {
-        self.step(&format!("shardlift migrate {}", more.join(" ")));
+        let called = format!("migrate {}", more.join(" "));
+        self.step(&format!("shardlift {called}"));
+        self.called.note(called);
         let (source, target) = self.uris.clone();
         let args = [
             "migrate",
@@ -118,9 +185,8 @@ impl Operator {
             "--progress",
             "none",
         ];
-        let spool = self.work.join("spool");
         let mut args = self.placed(&[&args[..], more].concat());
-        args.extend(["--spool-dir".to_owned(), spool.display().to_string()]);
+        args.extend(["--spool-dir".to_owned(), self.place("spool")]);
         let mut child = program::start(&self.program, args, Stdio::null(), &self.log())?;
         let began = Instant::now();
         loop {
@@ -184,6 +250,7 @@ impl Operator {
     /// Follows the status in another terminal, until the run ends.
     pub(super) fn watch(&mut self) -> Result<()> {
         self.step("shardlift status --watch --json");
+        self.called.note("status --watch --json".to_owned());
         let url = self.url()?;
         let args = ["status", "--watch", "--json", "--api", &url];
         let (out, err) = (self.work.join("watched"), self.work.join("watch.err"));
@@ -222,12 +289,17 @@ impl Operator {
     fn placed(&self, args: &[&str]) -> Vec<String> {
         let place = |arg: &&str| {
             if arg.ends_with(".html") {
-                self.work.join(arg).display().to_string()
+                self.place(arg)
             } else {
                 (*arg).to_owned()
             }
         };
         args.iter().map(place).collect()
+    }
+
+    /// In the folder of the walk.
+    pub(super) fn place(&self, name: &str) -> String {
+        self.work.join(name).display().to_string()
     }
 
     fn url(&self) -> Result<String> {

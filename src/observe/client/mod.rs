@@ -164,11 +164,11 @@ impl Client {
         self.post("extend")
     }
 
-    /// Asks that a source shard, or only one collection of it, be copied again.
+    /// Asks that a source shard, one collection of it, or one of all shards, be copied again.
     ///
     /// # Errors
     /// As [`Client::cutover`].
-    pub fn recopy(&self, shard: &str, ns: Option<&str>) -> Result<String> {
+    pub fn recopy(&self, shard: Option<&str>, ns: Option<&str>) -> Result<String> {
         self.post_json("recopy", &json!({"shard": shard, "ns": ns}))
     }
 

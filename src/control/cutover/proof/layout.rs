@@ -12,8 +12,12 @@ use crate::cluster::ownership::joined;
 use crate::control::cutover::proof::shown::shown;
 use crate::control::cutover::proof::{Difference, Repair, ShardMap, repaired_or};
 
-const ANEW: &str = "start over with `shardlift migrate --restart`";
-const OWNERS: &str = "keep the balancers of both sides off and move no chunks or primaries; start over with `shardlift migrate --restart`";
+/// Lays a collection out anew, or (`db.*`) all of a database.
+fn anew(ns: &str) -> String {
+    format!(
+        "keep the balancers of both sides off and move no chunks or primaries; run `shardlift recopy --ns {ns}`"
+    )
+}
 
 pub(super) fn compare(map: &ShardMap, source: &Sharding, target: &Sharding) -> Vec<Difference> {
     let layout = Layout {
@@ -34,7 +38,7 @@ pub(super) fn compare(map: &ShardMap, source: &Sharding, target: &Sharding) -> V
     {
         found.push(Difference::new(
             format!("{ns} is sharded on the target and not on the source"),
-            ANEW,
+            anew(&ns.public().to_string()),
         ));
     }
     found.extend(layout.primaries());
@@ -79,7 +83,7 @@ impl Layout<'_> {
                 key(wanted),
                 key(there)
             );
-            return Some(Difference::new(what, ANEW));
+            return Some(Difference::new(what, anew(&ns.public().to_string())));
         }
         self.owners(ns, wanted, there)
             .or_else(|| zones(ns, &wanted.zones, &there.zones))
@@ -109,7 +113,7 @@ impl Layout<'_> {
             range(wanted),
             range(found)
         );
-        Some(Difference::new(what, OWNERS))
+        Some(Difference::new(what, anew(&ns.public().to_string())))
     }
 
     /// Compares primaries of databases that have sharded collections. An unsharded
@@ -145,7 +149,7 @@ impl Layout<'_> {
                 let what = format!(
                     "database {name} is on shard {source} of the source and on shard {target} of the target"
                 );
-                found.push(Difference::new(what, OWNERS));
+                found.push(Difference::new(what, anew(&format!("'{name}.*'"))));
             }
         }
         found
@@ -311,6 +315,20 @@ mod tests {
             sharding(Some(sharded(&[(0, 1)])), 1),
             &["sharded on the target and not"],
         );
+    }
+
+    #[test]
+    fn what_is_laid_out_otherwise_is_laid_out_anew() {
+        let found =
+            |target: Sharding| compare(&map(), &sharding(Some(sharded(&[(0, 0)])), 0), &target);
+        let rows = [
+            (sharding(Some(sharded(&[(0, 0)])), 1), "recopy --ns d.c`"),
+            (sharding(Some(sharded(&[(0, 1)])), 0), "recopy --ns 'd.*'`"),
+        ];
+        for (target, expect) in rows {
+            let found = found(target);
+            assert!(found[0].remedy.contains(expect), "{found:?}");
+        }
     }
 
     #[test]

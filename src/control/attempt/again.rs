@@ -31,6 +31,9 @@ pub fn unfit(process: Process<'_>, asked: &Recopied) -> Option<String> {
             "a way back copies nothing again: `shardlift reverse stop` gives it up".to_owned(),
         );
     }
+    if asked.is_nothing() {
+        return Some("name a source shard, a collection, or both".to_owned());
+    }
     let unknown = asked.shard.as_deref().filter(|shard| !ids.contains(shard));
     if let Some(shard) = unknown {
         let found = format!("the run has no source shard {shard}");

@@ -119,8 +119,8 @@ impl<'a> Chosen<'a> {
                 let mut all = source.collections.iter();
                 all.find(|c| c.uuid == Some(*uuid) && !self.uuids.contains(uuid))
             };
-            let before = taken.iter().filter_map(|taken| taken.get(&is.ns)).flatten();
-            if let Some(other) = before.filter_map(had_it).next() {
+            let mut before = taken.iter().filter_map(|taken| taken.get(&is.ns)).flatten();
+            if let Some(other) = before.find_map(had_it) {
                 let found = format!(
                     "{} was {ns} before, which its shard has still to meet",
                     other.ns

@@ -166,15 +166,13 @@ async fn one(
 async fn all(of: OfRun<'_>, ns: &Namespace, accepted: &(dyn Fn() + Sync)) -> Result<String> {
     let OfRun { target, run, .. } = of;
     let shards = recorded::pair_shards(run, target)?;
-    let begin = |(pair, shard): (usize, &Shard)| {
+    let begin = shards.iter().enumerate().map(|(pair, shard)| async move {
         let store = PairStore::new(shard, &run.id, pair);
-        async move {
-            let begun = incarnation::begin(shard, &store, &run.id, pair, SILENCE_WAIT).await?;
-            Ok::<_, Error>((store, begun))
-        }
-    };
+        let begun = incarnation::begin(shard, &store, &run.id, pair, SILENCE_WAIT).await?;
+        Ok::<_, Error>((store, begun))
+    });
     // IMPORTANT: as for one pair.
-    let begun = try_join_all(shards.iter().copied().enumerate().map(begin)).await?;
+    let begun = try_join_all(begin).await?;
     databases::none_is_being_dropped(target).await?;
     let own = shards.into_iter().zip(&begun);
     let own = own.map(|(shard, (_, begun))| own_connections(shard, begun));
@@ -199,7 +197,8 @@ async fn all(of: OfRun<'_>, ns: &Namespace, accepted: &(dyn Fn() + Sync)) -> Res
         whole.begin(&states).await
     };
     let done = done.await;
-    join_all(own.iter().map(|shard| shard.client.clone().shutdown())).await;
+    let ended = own.into_iter();
+    join_all(ended.map(|shard| async move { shard.client.shutdown().await })).await;
     done
 }
 

@@ -36,6 +36,7 @@ use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 use crate::pair::oplog::proven::Lister;
 use crate::position::Position;
+use crate::state::pair_store::PairStore;
 use crate::state::run_store::RunStore;
 use crate::state::{CollectionState, PairState};
 
@@ -220,10 +221,10 @@ impl Whole<'_> {
         let mut known = made_of(states, |c| chosen.uuids.contains(&c.uuid));
         known.extend(left);
         let is_known = |c: &&Collection| c.uuid.is_some_and(|uuid| known.contains(&uuid));
-        for made in there.collections.iter().filter(is_known) {
-            let shard = self.shard_of(made.primary)?;
-            made::drop_made(target, shard, made.uuid, there).await?;
-            runs.forget_making(&made.ns).await?;
+        for old in there.collections.iter().filter(is_known) {
+            let shard = self.shard_of(old.primary)?;
+            made::drop_made(target, shard, old.uuid, there).await?;
+            runs.forget_making(&old.ns).await?;
         }
         for is in &chosen.made {
             let name = is.ns.public();
@@ -266,7 +267,7 @@ impl Whole<'_> {
             // Also one that it has still to meet being made.
             let none = CollectionState::dead(gone.uuid, &gone.ns);
             let was = recorded_as(state, gone.uuid).unwrap_or(&none);
-            self.give_up(place, was.clone(), start).await?;
+            give_up(place.store, was.clone(), start).await?;
         }
         for is in &chosen.made {
             let Some(uuid) = is.uuid else { continue };
@@ -274,29 +275,11 @@ impl Whole<'_> {
                 place.record(self.of, is, (start, start)).await?;
             } else if recorded_as(state, uuid).is_some() {
                 // Others have it: it is not dead for them.
-                self.give_up(place, CollectionState::dead(uuid, &is.ns), start)
-                    .await?;
+                let none = CollectionState::dead(uuid, &is.ns);
+                give_up(place.store, none, start).await?;
             }
         }
         Ok(())
-    }
-
-    /// No entry on it up to `start` says anything more.
-    async fn give_up(
-        &self,
-        place: &Place<'_>,
-        was: CollectionState,
-        start: Position,
-    ) -> Result<()> {
-        let given_up = CollectionState {
-            dead: true,
-            wiping: false,
-            planned_at: start,
-            ..was
-        };
-        let uuid = given_up.uuid;
-        place.store.add(&given_up).await?;
-        place.store.clear_units(Some(&[uuid])).await.map(drop)
     }
 
     /// Over connections of the incarnation. `index`: of the target's shards.
@@ -308,6 +291,19 @@ impl Whole<'_> {
             .map(|place| place.shard)
             .ok_or_else(|| Error::internal(format!("no pair has target shard {index}")))
     }
+}
+
+/// No entry on it up to `start` says anything more.
+async fn give_up(store: &PairStore, was: CollectionState, start: Position) -> Result<()> {
+    let given_up = CollectionState {
+        dead: true,
+        wiping: false,
+        planned_at: start,
+        ..was
+    };
+    let uuid = given_up.uuid;
+    store.add(&given_up).await?;
+    store.clear_units(Some(&[uuid])).await.map(drop)
 }
 
 /// UUIDs on the target of what is recorded, dead or not.

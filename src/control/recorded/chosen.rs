@@ -274,8 +274,9 @@ mod tests {
         let was = || vec![recorded(1, "d.a"), recorded(2, "d.b")];
         let both = |primary: usize| vec![listed(1, "d.a", primary), listed(2, "d.b", primary)];
         let late = || vec![listed(1, "d.a", 0), listed(7, "d.late", 0)];
-        let rows = [
-            ("d.a", both(0), &[][..], ""),
+        type Row<'a> = (&'a str, Vec<Collection>, &'a [(&'a str, u8)], &'a str);
+        let rows: [Row<'_>; 9] = [
+            ("d.a", both(0), &[], ""),
             ("d.a", both(1), &[], "recopy --ns 'd.*'"),
             ("d.*", both(1), &[], ""),
             // It has the name of one that is to have another.

@@ -70,6 +70,7 @@
 //!   [`control::attempt::pause`], [`control::attempt::again`], [`control::window`]
 //! - back to the old source: [`control::reverse`]
 //! - after the source rolled over: [`control::attempt::resume`], [`control::recorded::anew`]
+//! - after a chunk moved: [`control::across::watch`], [`control::recorded::whole`]
 //!
 //! # What the gate decides
 //!

@@ -99,8 +99,8 @@ fn back(call: &Invocation, config: &Config) -> Result<()> {
 }
 
 fn recopy(call: &Invocation, config: &Config) -> Result<()> {
-    let (shard, ns) = (call.shard.clone().unwrap_or_default(), call.ns.clone());
-    let ask = |client: &Client| client.recopy(&shard, ns.as_deref());
+    let (shard, ns) = (call.shard.clone(), call.ns.clone());
+    let ask = |client: &Client| client.recopy(shard.as_deref(), ns.as_deref());
     let work =
         |config, answering| control::restart_command(config, shard.clone(), ns.clone(), answering);
     let left = "work on the run recorded on the target";

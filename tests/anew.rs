@@ -18,6 +18,7 @@ use crate::resume::{roll_over, with_small_oplog, write_much};
 
 mod alone;
 mod unheld;
+mod whole;
 
 async fn insert(client: &Client, ns: (&str, &str), count: i32) {
     let documents = (0..count).map(|i| doc! {"_id": i, "k": i, "note": "x".repeat(50)});

@@ -285,7 +285,7 @@ impl Recorded {
             range_bytes: 1 << 20,
             order: Some(ScanOrder::Id),
         };
-        restart::restart(&self.source, &self.target, shard, only, cut).await
+        restart::restart(&self.source, &self.target, (Some(shard), only), cut).await
     }
 }
 

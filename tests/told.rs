@@ -47,7 +47,7 @@ const STOPS: [(&str, &str, &str, &str); 11] = [
         "a rename of {from} to {to}, which would be from {} to {}, another database, on the target ({})",
         "a rename that would cross databases on the target",
         "CROSSES",
-        "recopy --shard ID --ns",
+        "recopy --ns",
     ),
     (
         "a `renameCollection` of a time series",

@@ -353,11 +353,11 @@ pub async fn stop_reverse_command(
     reverse::stop::command(config, answering.as_deref()).await
 }
 
-/// Makes the recorded run copy a source shard, or one collection of it, again. None if it is
-/// `answering`, the run of the process that answers on this host.
+/// Makes the recorded run copy a source shard, one collection of it, or one of all shards, again.
+/// None if it is `answering`, the run of the process that answers on this host.
 pub async fn restart_command(
     config: Config,
-    shard: String,
+    shard: Option<String>,
     ns: Option<String>,
     answering: Option<String>,
 ) -> Result<Option<String>> {
@@ -369,7 +369,8 @@ pub async fn restart_command(
         return Ok(None);
     }
     let cut = layout::prepare::cut(&config);
-    let told = restart::restart(source, target, &shard, ns.as_ref(), cut).await?;
+    let asked = (shard.as_deref(), ns.as_ref());
+    let told = restart::restart(source, target, asked, cut).await?;
     Ok(Some(told))
 }
 

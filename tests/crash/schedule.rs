@@ -12,14 +12,18 @@ use crate::moves::Side;
 
 /// Places a migration comes to only where the source rolled over, by another command, or
 /// where the load changes no options: tests of their own visit them (`tests/resume.rs`,
-/// `tests/anew.rs`, `tests/ddl_changes.rs`).
-const ELSEWHERE: [&str; 13] = [
+/// `tests/anew.rs`, `tests/anew/whole.rs`, `tests/ddl_changes.rs`).
+const ELSEWHERE: [&str; 17] = [
     "units-marked",
     "unit-emptied",
     "units-waiting",
     "anew-marked",
     "anew-emptied",
     "anew-listed",
+    "whole-marked",
+    "whole-dropped",
+    "whole-made",
+    "whole-recorded",
     "renamed",
     "rename-recorded",
     "modified",

@@ -78,6 +78,12 @@ async fn a_running_process_copies_a_shard_again_under_load_and_the_others_go_on(
         text.contains("shop.orders of source shard shard1 is copied again"),
         "{told:?}"
     );
+    engine.until_ready().await;
+    let told = command(&engine, &["recopy", "--ns", "shop.orders"]);
+    assert!(
+        told.contains("shop.orders of all source shards is copied again"),
+        "{told}"
+    );
     tokio::time::sleep(Duration::from_millis(500)).await;
     stop(load).await;
     engine.until_ready().await;

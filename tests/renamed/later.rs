@@ -93,7 +93,7 @@ async fn what_a_rename_takes_across_databases_of_the_target_costs_that_collectio
         let log = outcome.log.text();
         let texts = [
             "another database, on the target",
-            "`shardlift recopy --shard <its name> --ns <its name on the target now>`",
+            "`shardlift recopy --ns <its name on the target now>`",
         ];
         let is_told = texts.iter().all(|text| log.contains(text));
         assert!(outcome.code == 6 && is_told, "{log}");

@@ -119,7 +119,7 @@ const VERBS: &[(Verb, &str, &str)] = &[
     (
         Verb::Recopy,
         "recopy",
-        "Make a migration, running or stopped, copy one shard again, or one collection of it",
+        "Make a migration, running or stopped, copy one shard again, one collection of it, or one of all shards",
     ),
     (
         Verb::Verify,
@@ -297,11 +297,11 @@ fn selection() -> [Arg; 2] {
     let shard = Arg::new("shard")
         .long("shard")
         .value_name("ID")
-        .required(true);
+        .required_unless_present("ns");
     let ns = Arg::new("ns").long("ns").value_name("DB.COLLECTION");
     [
         shard.help("Source shard to copy again"),
-        ns.help("Only this collection of the shard"),
+        ns.help("Only this collection of the shard; without --shard it is laid out anew and copied again on all shards ('DB.*': all of a database)"),
     ]
 }
 

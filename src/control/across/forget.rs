@@ -61,11 +61,9 @@ pub async fn run(pairs: Vec<Arc<Pair>>, coordinator: Arc<Coordinator>) {
             .min()
             .unwrap_or_default();
         let reached = || {
-            pairs
-                .iter()
-                .map(|pair| pair.reached())
-                .max()
-                .unwrap_or_default()
+            let met = pairs.iter().map(|pair| pair.reached()).max();
+            // What was given up is dead before its last entry is met.
+            met.unwrap_or_default().max(coordinator.given_up_to())
         };
         let due = forgetting.due(|| coordinator.unheld(), reached, recorded);
         if due.is_empty() {

@@ -9,6 +9,7 @@ use bson::Uuid;
 
 use crate::cluster::catalog::Namespace;
 use crate::error::{Error, Kind, Result};
+use crate::position::Position;
 use crate::state::{CollectionState, PairState};
 
 #[derive(Debug, Default)]
@@ -96,6 +97,13 @@ impl Register {
     }
 }
 
+/// Up to where entries on what was given up are still to be read, whatever pairs have met.
+pub fn given_up_to(states: &[PairState]) -> Position {
+    let all = states.iter().flat_map(|state| &state.collections);
+    let given_up = all.filter(|c| c.dead).map(|c| c.planned_at);
+    given_up.max().unwrap_or_default()
+}
+
 /// Collections that were made on the target and are no longer there: their drop was made,
 /// and not every pair could record it. Nothing can be written to them, and a namesake may
 /// be there already (R4).
@@ -129,7 +137,7 @@ pub fn check_dropped_by_us(
             let ns = &lost.ns;
             let found = format!("{ns} was dropped or recreated on the target by somebody else");
             return Err(Error::new(Kind::Unsupported, found).remedy(format!(
-                "if a `shardlift recopy` did not end, run it again; else copy it again with `shardlift recopy --shard <the source shard that has it> --ns {}`, then run the same `shardlift migrate` again, and leave the target alone during a run",
+                "if a `shardlift recopy` did not end, run it again; else make that collection anew with `shardlift recopy --ns {}` and the same --source and --target, then run the same `shardlift migrate` again, and leave the target alone during a run",
                 ns.public()
             )));
         }
@@ -140,7 +148,7 @@ pub fn check_dropped_by_us(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::position::{Mark, Position};
+    use crate::position::Mark;
 
     fn tracked(uuid: u8, target: Option<u8>, dead: bool) -> CollectionState {
         let ns = Namespace {
@@ -234,6 +242,24 @@ mod tests {
             [Uuid::from_bytes([2; 16])]
         );
     }
+
+    #[test]
+    fn what_was_given_up_is_read_of_up_to_where_it_was() {
+        let at = |raw, of: CollectionState| CollectionState {
+            planned_at: Position::from_raw(raw),
+            ..of
+        };
+        let [given_up, planned] =
+            [tracked(1, Some(9), true), tracked(2, Some(8), false)].map(|of| at(5, of));
+        let later = at(7, planned.clone());
+        assert_eq!(
+            given_up_to(&states([vec![planned], vec![]])),
+            Position::default()
+        );
+        let both = states([vec![given_up], vec![later]]);
+        assert_eq!(given_up_to(&both), Position::from_raw(5));
+    }
+
     #[test]
     fn what_is_not_on_the_target_was_dropped_by_us_if_no_source_shard_has_it() {
         let uuid = Uuid::from_bytes([1; 16]);

@@ -1,4 +1,4 @@
-//! A source shard, or one collection of it, is copied again because an operator asked the
+//! A source shard, or a collection, is copied again because an operator asked the
 //! running process for that: between two attempts, as `shardlift recopy` does without one.
 
 use std::convert::Infallible;
@@ -31,8 +31,12 @@ pub fn unfit(process: Process<'_>, asked: &Recopied) -> Option<String> {
             "a way back copies nothing again: `shardlift reverse stop` gives it up".to_owned(),
         );
     }
-    if !ids.contains(&asked.shard.as_str()) {
-        let found = format!("the run has no source shard {}", asked.shard);
+    if asked.is_nothing() {
+        return Some("name a source shard, a collection, or both".to_owned());
+    }
+    let unknown = asked.shard.as_deref().filter(|shard| !ids.contains(shard));
+    if let Some(shard) = unknown {
+        let found = format!("the run has no source shard {shard}");
         return Some(format!(
             "{found}; its source shards are: {}",
             ids.join(", ")
@@ -101,7 +105,7 @@ async fn empty(
         stop,
         ..
     } = process;
-    let (shard, ns) = (&asked.shard, asked.ns.as_deref());
+    let (shard, ns) = (asked.shard.as_deref(), asked.ns.as_deref());
     let ns = ns.map(restart::namespace).transpose()?;
     let (source, target) = (&opened.sides.source, &opened.sides.target);
     let cut = prepare::cut(config);
@@ -137,12 +141,10 @@ impl Asker {
 
 /// What to do about an error that came in the midst of it.
 fn half_done(e: Error, asked: &Recopied) -> Error {
-    let ns = asked.ns.as_ref().map(|ns| format!(" --ns {ns}"));
-    let again = format!(
-        "run `shardlift recopy --shard {}{}` again, which is not done",
-        asked.shard,
-        ns.unwrap_or_default()
-    );
+    let shard = asked.shard.iter().map(|shard| format!(" --shard {shard}"));
+    let ns = asked.ns.iter().map(|ns| format!(" --ns {}", quoted(ns)));
+    let flags: String = shard.chain(ns).collect();
+    let again = format!("run `shardlift recopy{flags}` again, which is not done");
     let remedy = match &e.remedy {
         Some(remedy) if e.kind == Kind::Stopped => format!("first {again}; then {remedy}"),
         // It would fail again by what is to be mended.
@@ -150,6 +152,15 @@ fn half_done(e: Error, asked: &Recopied) -> Error {
         None => again,
     };
     e.remedy(remedy)
+}
+
+/// As a shell takes it.
+fn quoted(ns: &str) -> String {
+    if ns.ends_with('*') {
+        format!("'{ns}'")
+    } else {
+        ns.to_owned()
+    }
 }
 
 #[cfg(test)]
@@ -160,27 +171,33 @@ mod tests {
     fn what_broke_off_is_named_as_it_was_asked_for() {
         let rows = [
             (
+                (Some("a"), None),
                 Kind::Server,
-                None,
                 None,
                 "run `shardlift recopy --shard a` again, which is not done",
             ),
             (
+                (Some("a"), Some("d.c")),
                 Kind::Stopped,
-                Some("d.c"),
                 Some("x"),
                 "first run `shardlift recopy --shard a --ns d.c` again, which is not done; then x",
             ),
             (
+                (Some("a"), Some("d.c")),
                 Kind::Parked,
-                Some("d.c"),
                 Some("x"),
                 "x; before `shardlift migrate` goes on, run `shardlift recopy --shard a --ns d.c` again, which is not done",
             ),
+            (
+                (None, Some("d.*")),
+                Kind::Server,
+                None,
+                "run `shardlift recopy --ns 'd.*'` again, which is not done",
+            ),
         ];
-        for (kind, ns, remedy, expect) in rows {
+        for ((shard, ns), kind, remedy, expect) in rows {
             let asked = Recopied {
-                shard: "a".to_owned(),
+                shard: shard.map(str::to_owned),
                 ns: ns.map(str::to_owned),
             };
             let e = Error::new(kind, "why");

@@ -134,7 +134,7 @@ pub(in crate::control) fn sharded_in_place(now: &Collection, shard: &str) -> Err
 /// What must not change during a run did.
 pub(in crate::control) fn changed(side: Side, what: &str) -> Error {
     Error::new(Kind::Unsupported, format!("{what} on the {side} during the run")).remedy(
-        "keep the balancers off and move no chunks or primaries while shardlift runs; start over with `shardlift migrate --restart`",
+        "keep the balancers off and move no chunks or primaries while shardlift runs; lay that collection out anew, as the source has it by now, with `shardlift recopy --ns <collection>` (where the primary of a database moved: `shardlift recopy --ns '<database>.*'`) with the same --source and --target, then run the same `shardlift migrate` again: all else goes on where it is",
     )
 }
 

@@ -1,23 +1,66 @@
-//! Renames of sharded collections that pairs have still to meet: all that hold one have it ahead,
-//! or none (R4). A pair that starts over has none ahead, and the others would wait for it.
+//! What entries that pairs have still to read say of names.
+//!
+//! Renames of sharded collections: all that hold one have it ahead, or none (R4). A pair that
+//! starts over has none ahead, and the others would wait for it.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bson::Uuid;
 
 use crate::cluster::catalog::Namespace;
+use crate::cluster::retry::within;
 use crate::control::layout::listing::Listing;
 use crate::control::recorded::changes::Changes;
 use crate::error::{Error, Kind, Result};
 use crate::pair::oplog::namings::Namings;
 use crate::pair::oplog::proven::Lister;
 use crate::position::Position;
+use crate::scope::Scope;
 use crate::state::PairState;
+
+/// A day of a busy shard's log is read in minutes.
+const NAMES_WITHIN: Duration = Duration::from_secs(3600);
+const LEFT_TO_READ: &str = "the entries that shards have still to read";
+
+/// Which had each name in entries that a pair has still to read. None that its source shard does
+/// not hold any more: nor has it them to read then, but in its spool.
+pub async fn taken(
+    state: &PairState,
+    scope: &Scope,
+    (lister, start): (&Lister, Position),
+) -> Result<HashMap<Namespace, HashSet<Uuid>>> {
+    let mut namings = Namings::default();
+    let from = state.resume.position.min(state.applied.position);
+    let read = lister.note_namings(&mut namings, from, start);
+    within(NAMES_WITHIN, LEFT_TO_READ, read).await?;
+    let mut taken: HashMap<Namespace, HashSet<Uuid>> = HashMap::new();
+    for (name, uuids) in namings.taken {
+        let named = name
+            .split_once('.')
+            .filter(|(db, coll)| scope.has(db, coll));
+        if let Some((db, coll)) = named {
+            let ns = Namespace::named(scope, db, coll)?;
+            taken.entry(ns).or_default().extend(uuids);
+        }
+    }
+    Ok(taken)
+}
 
 /// UUIDs of sharded collections that pairs other than this one are still to see renamed, as far
 /// as their source shards hold what they have to read. One lister and state per source shard.
 pub async fn of_others(
+    listers: &[Arc<Lister>],
+    states: &[PairState],
+    pair: usize,
+    listing: &Listing,
+) -> Result<HashSet<Uuid>> {
+    let read = ahead_of_others(listers, states, pair, listing);
+    within(NAMES_WITHIN, LEFT_TO_READ, read).await
+}
+
+async fn ahead_of_others(
     listers: &[Arc<Lister>],
     states: &[PairState],
     pair: usize,

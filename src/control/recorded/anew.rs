@@ -16,38 +16,25 @@
 //!
 //! Views of the target are made the source's by whoever compares both sides.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::time::Duration;
 
-use bson::{Uuid, rawdoc};
-
-use crate::cluster::admin;
 use crate::cluster::catalog::{self, Catalog, Collection, CollectionKind, Namespace};
 use crate::cluster::deployment::{Deployment, Shard};
-use crate::cluster::retry::within;
-use crate::codes;
-use crate::control::layout;
-use crate::control::layout::dropping::drop_collection;
 use crate::control::layout::listing;
-use crate::control::layout::{laid_out, prepare};
-use crate::control::recorded;
 use crate::control::recorded::changes::{Changes, Gone, Only, changes};
+use crate::control::recorded::made::{self, OfRun, Place};
 use crate::control::recorded::{ahead, emptying, namesakes, replan};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 use crate::pair::copy::units::Cut;
-use crate::pair::oplog::namings::Namings;
 use crate::pair::oplog::proven::Lister;
 use crate::position::Position;
 use crate::state::pair_store::PairStore;
-use crate::state::run_store::RunStore;
 use crate::state::{CollectionState, PairState, RunState};
 
 /// How long a majority of a source shard may take to answer.
 const LISTED_WITHIN: Duration = Duration::from_secs(60);
-/// A day of a busy shard's log is read in minutes.
-const NAMES_WITHIN: Duration = Duration::from_secs(3600);
-const LEFT_TO_READ: &str = "the entries that shards have still to read";
 
 /// A pair that is to start over. No process works on the target.
 pub struct Anew<'a> {
@@ -89,15 +76,13 @@ impl Anew<'_> {
         let taken;
         if self.only.is_some() && changes.take_names() {
             let noting = (&*listers[self.pair], start.position);
-            let read = self.taken(&states[self.pair], noting);
-            taken = within(NAMES_WITHIN, LEFT_TO_READ, read).await?;
+            taken = ahead::taken(&states[self.pair], &self.source.scope, noting).await?;
             changes = changed(&taken);
             self.refuse(&changes)?;
         }
         let keeps_position = self.only.is_some();
         if !keeps_position || changes.take_names() {
-            let read = ahead::of_others(&listers, states, self.pair, &listing);
-            let ahead = within(NAMES_WITHIN, LEFT_TO_READ, read).await?;
+            let ahead = ahead::of_others(&listers, states, self.pair, &listing).await?;
             ahead::expect_none(self.shard_id(), &changes, &ahead, keeps_position)?;
         }
         namesakes::expect_empty(self.target, &changes, states, &there).await?;
@@ -144,30 +129,6 @@ impl Anew<'_> {
             self.store.begin_anew(start, catalog_position).await?;
         }
         Ok(self.told(&changes, start.position))
-    }
-
-    /// Which had each name in entries that the pair has still to read. None that its source
-    /// shard does not hold any more: nor has it them to read then, but in its spool.
-    async fn taken(
-        &self,
-        state: &PairState,
-        (lister, start): (&Lister, Position),
-    ) -> Result<HashMap<Namespace, HashSet<Uuid>>> {
-        let mut namings = Namings::default();
-        let from = state.resume.position.min(state.applied.position);
-        lister.note_namings(&mut namings, from, start).await?;
-        let scope = &self.source.scope;
-        let mut taken: HashMap<Namespace, HashSet<Uuid>> = HashMap::new();
-        for (name, uuids) in namings.taken {
-            let named = name
-                .split_once('.')
-                .filter(|(db, coll)| scope.has(db, coll));
-            if let Some((db, coll)) = named {
-                let ns = Namespace::named(scope, db, coll)?;
-                taken.entry(ns).or_default().extend(uuids);
-            }
-        }
-        Ok(taken)
     }
 
     fn told(&self, changes: &Changes<'_>, start: Position) -> String {
@@ -258,17 +219,7 @@ impl Anew<'_> {
     }
 
     async fn drop_made(&self, gone: &CollectionState, there: &Catalog) -> Result<()> {
-        let mut made = there.collections.iter();
-        let made = made.find(|c| c.uuid.is_some() && c.uuid == gone.target_uuid);
-        let Some(made) = made else {
-            return Ok(());
-        };
-        if let Some(series) = dropped_before(made) {
-            // IMPORTANT: first: once its buckets are gone, nobody knows it.
-            self.drop_named(&series, CollectionKind::TimeSeries, there)
-                .await?;
-        }
-        drop_collection(self.target, made).await
+        made::drop_made(self.target, self.shard, gone.target_uuid, there).await
     }
 
     /// `planned_at` and `renamed_at`: positions up to which its entries are passed.
@@ -279,7 +230,6 @@ impl Anew<'_> {
         states: &[PairState],
         there: &Catalog,
     ) -> Result<()> {
-        let lives_here = collection.lives_on(self.pair);
         let known = states
             .iter()
             .flat_map(|s| &s.collections)
@@ -288,110 +238,26 @@ impl Anew<'_> {
             if collection.primary == self.pair {
                 // A view of its name is one that the source has no longer.
                 let name = collection.ns.public();
-                self.drop_named(&name, CollectionKind::View, there).await?;
+                made::drop_named(self.shard, &name, CollectionKind::View, there).await?;
             }
-            let runs = RunStore::new(recorded::first(self.target));
-            // IMPORTANT: first: a wipe must know it.
-            runs.add_making(&collection.ns).await?;
-            self.join_zones(collection, &runs).await?;
-            layout::create_collection(self.target, collection, &self.run.pairs).await?;
+            made::make(self.of_run(), collection).await?;
         }
-        let target_uuid = catalog::local_uuid(self.shard, &collection.ns)
-            .await?
-            .filter(|_| lives_here);
-        let source = &self.source.shards[self.pair];
-        let planned = prepare::planned(self.cut, source, collection, lives_here).await?;
-        let target_version = match target_uuid {
-            Some(_) => laid_out::version_on(self.target, collection, &self.run.pairs).await?,
-            None => None,
+        let place = Place {
+            pair: self.pair,
+            shard: self.shard,
+            store: self.store,
         };
-        // It may have been given up before, with other ranges.
-        self.store.clear_units(Some(&[planned.uuid])).await?;
-        self.store
-            .add(&CollectionState {
-                target_uuid,
-                target_version,
-                planned_at,
-                renamed_at,
-                ..planned
-            })
+        place
+            .record(self.of_run(), collection, (planned_at, renamed_at))
             .await
-            .map(drop)
     }
 
-    async fn join_zones(&self, collection: &Collection, runs: &RunStore) -> Result<()> {
-        let Some(sharded) = &collection.sharded else {
-            return Ok(());
-        };
-        let on_source = catalog::shard_zones(self.source).await?;
-        let of_run = (&self.run.pairs[..], runs);
-        layout::zones::join_those_of(&sharded.zones, on_source, self.target, of_run).await
-    }
-
-    /// Straight from this pair's shard, where a late drop is waited for (R7).
-    async fn drop_named(
-        &self,
-        ns: &Namespace,
-        kind: CollectionKind,
-        there: &Catalog,
-    ) -> Result<()> {
-        let mut found = there.collections.iter();
-        if !found.any(|c| c.kind == kind && c.ns == *ns) {
-            return Ok(());
-        }
-        let drop = rawdoc! {"drop": ns.coll.as_str(), "writeConcern": {"w": "majority"}};
-        match admin::run_once(&self.shard.client, &ns.db, &drop).await {
-            Err(e) if e.code != Some(codes::NAMESPACE_NOT_FOUND) => {
-                Err(e.context(format_args!("dropping {ns} on the target")))
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-/// The time series that goes before its buckets. A sharded one goes with them, by the router:
-/// its shard alone would leave their metadata.
-fn dropped_before(buckets: &Collection) -> Option<Namespace> {
-    let series = buckets.ns.time_series();
-    series.filter(|_| buckets.sharded.is_none())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cluster::catalog::Sharded;
-
-    #[test]
-    fn a_series_is_dropped_on_its_shard_unless_it_is_sharded() {
-        let made = |coll: &str, is_sharded: bool| Collection {
-            ns: Namespace {
-                db: "d".to_owned(),
-                coll: coll.to_owned(),
-            },
-            kind: CollectionKind::Plain,
-            uuid: None,
-            options: rawdoc! {},
-            primary: 0,
-            sharded: is_sharded.then(|| Sharded {
-                key: rawdoc! {"meta": 1},
-                unique: false,
-                chunks: Vec::new(),
-                zones: Vec::new(),
-                version: None,
-            }),
-            key_index: None,
-        };
-        for (coll, is_sharded, expect) in [
-            ("system.buckets.x", false, Some("x")),
-            ("system.buckets.x", true, None),
-            ("x", false, None),
-        ] {
-            let series = dropped_before(&made(coll, is_sharded));
-            assert_eq!(
-                series.map(|ns| ns.coll),
-                expect.map(str::to_owned),
-                "{coll}"
-            );
+    fn of_run(&self) -> OfRun<'_> {
+        OfRun {
+            source: self.source,
+            target: self.target,
+            run: self.run,
+            cut: self.cut,
         }
     }
 }

@@ -13,7 +13,10 @@ pub mod replan;
 pub mod restart;
 pub mod wipe;
 pub mod cancel;
+pub mod made;
 pub mod anew;
+pub mod chosen;
+pub mod whole;
 
 use crate::cluster::deployment::{Deployment, Shard, Side};
 use crate::cluster::probe;

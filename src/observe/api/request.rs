@@ -29,27 +29,36 @@ pub enum Request {
     Resume(oneshot::Sender<Answer>),
     /// 24 h more of the cutover window.
     Extend(oneshot::Sender<Answer>),
-    /// A source shard is copied again.
+    /// A source shard, or a collection, is copied again.
     Recopy(Recopied, oneshot::Sender<Answer>),
 }
 
-/// What is copied again.
+/// What is copied again: at least one of both is given.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recopied {
-    /// Id of the source shard.
-    pub shard: String,
-    /// Only this collection of it, as `db.collection` of the target.
+    /// Id of the source shard; None: all of them.
+    #[serde(default)]
+    pub shard: Option<String>,
+    /// Only this collection, as `db.collection` of the target; on all shards also `db.*`.
     #[serde(default)]
     pub ns: Option<String>,
+}
+
+impl Recopied {
+    pub fn is_nothing(&self) -> bool {
+        self.shard.is_none() && self.ns.is_none()
+    }
 }
 
 /// As people are told of it.
 impl fmt::Display for Recopied {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.ns {
-            Some(ns) => write!(f, "{ns} of source shard {}", self.shard),
-            None => write!(f, "source shard {}", self.shard),
+        match (&self.shard, &self.ns) {
+            (Some(shard), Some(ns)) => write!(f, "{ns} of source shard {shard}"),
+            (Some(shard), None) => write!(f, "source shard {shard}"),
+            (None, Some(ns)) => write!(f, "{ns} of all source shards"),
+            (None, None) => write!(f, "nothing"),
         }
     }
 }

@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 
 use crate::config::knobs::{self, Bounds};
 use crate::observe::api::guard::{self, Guard};
-use crate::observe::api::request::{Answer, Limits, Request};
+use crate::observe::api::request::{Answer, Limits, Recopied, Request};
 use crate::observe::api::{PAGE, Run, as_mongosync, openapi};
 use crate::observe::{logging, metrics};
 
@@ -91,7 +91,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     told("/pause", Some("PauseBody"), SENTENCE, "hold copying and following back", || post(pause)),
     told("/resume", None, SENTENCE, "go on after a pause", || asking(Request::Resume)),
     told("/extend", None, SENTENCE, "24 h more of the cutover window", || asking(Request::Extend)),
-    told("/recopy", Some("RecopyBody"), SENTENCE, "copy one source shard again; the others wait while it is emptied, and go on where they are", || post(recopy)),
+    told("/recopy", Some("RecopyBody"), SENTENCE, "copy one source shard again, or a collection; the others wait while it is emptied, and go on where they are", || post(recopy)),
     told("/throttle", Some("Limits"), SENTENCE, "change how fast the run may go", || post(throttle)),
     asked("/api/v1/openapi.json", "application/json", "this API, described", || get(async || Json(openapi::document()))),
     asked("/api/v1/status", "Snapshot", "as /status", || get(status)),
@@ -199,7 +199,8 @@ async fn cutover(State(run): State<Arc<Run>>, body: Bytes) -> Response {
 }
 
 async fn recopy(State(run): State<Arc<Run>>, body: Bytes) -> Response {
-    match serde_json::from_slice(&body) {
+    match serde_json::from_slice::<Recopied>(&body) {
+        Ok(asked) if asked.is_nothing() => malformed("the body names neither `shard` nor `ns`"),
         Ok(asked) => sentence(run.ask(|reply| Request::Recopy(asked, reply)).await),
         Err(e) => malformed(&format!("the body cannot be read: {e}")),
     }

@@ -170,12 +170,12 @@ impl Client {
         self.post("extend")
     }
 
-    /// Asks that a source shard, or only one collection of it, be copied again.
+    /// Asks that a source shard, one collection of it, or one of all shards, be copied again.
     ///
     /// # Errors
     /// As [`Client::cutover`].
-    pub fn recopy(&self, shard: &str, ns: Option<&str>) -> Result<String> {
-        let fields = [("shard", Some(shard)), ("ns", ns)];
+    pub fn recopy(&self, shard: Option<&str>, ns: Option<&str>) -> Result<String> {
+        let fields = [("shard", shard), ("ns", ns)];
         self.post_json(
             "recopy",
             &given(fields.map(|(name, value)| (name, value.map(Value::from)))),

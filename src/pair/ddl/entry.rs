@@ -227,7 +227,7 @@ fn named(scope: &Scope, db: &str, coll: &str) -> Result<Namespace> {
 
 const SERIES_RENAMED: &str = "renames of a time series cannot be followed: rename its buckets back on the source, copy the series again with `shardlift recopy --shard <its name> --ns <series>`, then run the same `shardlift migrate` again; rename it before the migration or after its cutover";
 
-const CROSSES: &str = "renames, and `$out`, `mapReduce` and `convertToCapped`, which end in one, cannot be followed between names that `--rename` takes to different databases: copy the collection as it is now with `shardlift recopy --shard <its name> --ns <its name on the target now>`, then run the same `shardlift migrate` again";
+const CROSSES: &str = "renames, and `$out`, `mapReduce` and `convertToCapped`, which end in one, cannot be followed between names that `--rename` takes to different databases: copy the collection as it is now with `shardlift recopy --ns <its name on the target now>`, then run the same `shardlift migrate` again";
 
 fn modify(entry: &Entry<'_>, uuid: Uuid) -> Ddl {
     let mut changed = elements(entry.o).skip(1);

@@ -25,6 +25,7 @@ use tokio::task::JoinSet;
 
 use crate::cluster::catalog::{self, Collection, MapVersion, Namespace};
 use crate::control::across::arrivals::Arrivals;
+use crate::control::across::register;
 use crate::control::across::rendezvous::{Arrival, Rendezvous, ToDrop};
 use crate::control::across::views::Views;
 use crate::control::layout;
@@ -36,6 +37,7 @@ use crate::failpoint;
 use crate::pair::collection::Tracked;
 use crate::pair::ddl::request::{Creation, Request};
 use crate::pair::oplog::proven::Lister;
+use crate::position::Position;
 use crate::state::run_store::RunStore;
 use crate::state::{CollectionState, PairState};
 
@@ -49,6 +51,8 @@ pub struct Coordinator {
     /// One lister per source shard.
     listers: Vec<Arc<Lister>>,
     runs: RunStore,
+    /// Up to there entries may be left to read on what was given up before.
+    given_up_to: Position,
     state: Mutex<State>,
     /// A name, or a database, is free that was not, or another pair holds a collection.
     freed: Notify,
@@ -130,6 +134,7 @@ impl Coordinator {
             views,
             listers,
             runs,
+            given_up_to: register::given_up_to(states),
             state: Mutex::new(state),
             freed: Notify::new(),
             turn: Default::default(),
@@ -222,6 +227,11 @@ impl Coordinator {
     /// Dropped collections that no pair holds any more.
     pub fn unheld(&self) -> Vec<Uuid> {
         self.state.lock().rendezvous.unheld()
+    }
+
+    /// Entries on those may be left to read up to there, whatever pairs have met.
+    pub fn given_up_to(&self) -> Position {
+        self.given_up_to
     }
 
     /// Forgets collections that no pair will meet again.

@@ -13,10 +13,15 @@ use crate::control::cutover::proof::shown::shown;
 use crate::control::cutover::proof::{Difference, Repair, ShardMap, repaired_or};
 use crate::control::layout::refined;
 
-const ANEW: &str = "start over with `shardlift migrate --restart`";
 const REFINED: &str =
     "shardlift refines it by itself once the index that carries it is on the target";
-const OWNERS: &str = "keep the balancers of both sides off and move no chunks or primaries; start over with `shardlift migrate --restart`";
+
+/// Lays a collection out anew, or (`db.*`) all of a database.
+fn anew(ns: &str) -> String {
+    format!(
+        "keep the balancers of both sides off and move no chunks or primaries; run `shardlift recopy --ns {ns}`"
+    )
+}
 
 pub(super) fn compare(map: &ShardMap, source: &Sharding, target: &Sharding) -> Vec<Difference> {
     let layout = Layout {
@@ -37,7 +42,7 @@ pub(super) fn compare(map: &ShardMap, source: &Sharding, target: &Sharding) -> V
     {
         found.push(Difference::new(
             format!("{ns} is sharded on the target and not on the source"),
-            ANEW,
+            anew(&ns.public().to_string()),
         ));
     }
     found.extend(layout.primaries());
@@ -86,7 +91,11 @@ impl Layout<'_> {
             );
             let is_refined =
                 refined::is_begin(&there.key, &wanted.key) && wanted.unique == there.unique;
-            let remedy = if is_refined { REFINED } else { ANEW };
+            let remedy = if is_refined {
+                REFINED.to_owned()
+            } else {
+                anew(&ns.public().to_string())
+            };
             return Some(Difference::new(what, remedy));
         }
         self.owners(ns, wanted, there)
@@ -117,7 +126,7 @@ impl Layout<'_> {
             range(wanted),
             range(found)
         );
-        Some(Difference::new(what, OWNERS))
+        Some(Difference::new(what, anew(&ns.public().to_string())))
     }
 
     /// Compares primaries of databases that have sharded collections. An unsharded
@@ -153,7 +162,7 @@ impl Layout<'_> {
                 let what = format!(
                     "database {name} is on shard {source} of the source and on shard {target} of the target"
                 );
-                found.push(Difference::new(what, OWNERS));
+                found.push(Difference::new(what, anew(&format!("'{name}.*'"))));
             }
         }
         found
@@ -319,6 +328,20 @@ mod tests {
             sharding(Some(sharded(&[(0, 1)])), 1),
             &["sharded on the target and not"],
         );
+    }
+
+    #[test]
+    fn what_is_laid_out_otherwise_is_laid_out_anew() {
+        let found =
+            |target: Sharding| compare(&map(), &sharding(Some(sharded(&[(0, 0)])), 0), &target);
+        let rows = [
+            (sharding(Some(sharded(&[(0, 0)])), 1), "recopy --ns d.c`"),
+            (sharding(Some(sharded(&[(0, 1)])), 0), "recopy --ns 'd.*'`"),
+        ];
+        for (target, expect) in rows {
+            let found = found(target);
+            assert!(found[0].remedy.contains(expect), "{found:?}");
+        }
     }
 
     #[test]

@@ -117,15 +117,18 @@ fn snapshot() -> Value {
 
 fn recopy_body() -> Value {
     let mut body = optional([
-        ("shard", text("Id of the source shard.")),
+        (
+            "shard",
+            or_null(text("Id of the source shard; without it all of them.")),
+        ),
         (
             "ns",
             or_null(text(
-                "Only this collection of it, by its name on the target.",
+                "Only this collection, by its name on the target; without a shard it is laid out anew there, and `db.*` stands for all of a database.",
             )),
         ),
     ]);
-    body["required"] = json!(["shard"]);
+    body["anyOf"] = json!([{"required": ["shard"]}, {"required": ["ns"]}]);
     body
 }
 

@@ -89,7 +89,9 @@ impl<'a> Entry<'a> {
             }
         }
         if walked != raw.as_bytes().len() {
-            return Err(entry.unsupported("an entry that cannot be read to its end"));
+            let broken = entry.unsupported("an entry that cannot be read to its end");
+            // No copy passes it: whose it is, is not known.
+            return Err(broken.remedy(COPY_SHARD));
         }
         entry.session = lsid.zip(txn_number);
         Ok(entry)

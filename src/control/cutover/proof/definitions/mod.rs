@@ -173,6 +173,7 @@ impl Place<'_> {
         let again = self.made_again(ns);
         let remedy = match there {
             Some(there) if there.kind == wanted.kind => self.by_hand(ns),
+            Some(_) if view(wanted) => "drop what has that name on the target".to_owned(),
             Some(_) => {
                 format!("somebody changed the target: drop what has that name there, and {again}")
             }
@@ -215,10 +216,7 @@ impl Place<'_> {
     }
 
     fn made_again(&self, ns: &Namespace) -> String {
-        let (source, ns) = (&self.map.source[self.pair], ns.public());
-        format!(
-            "make it again with `shardlift recopy --shard {source} --ns {ns}`; if other shards have it, too, start over with `shardlift migrate --restart`"
-        )
+        format!("make it again with `shardlift recopy --ns {}`", ns.public())
     }
 
     /// Indexes, or options that our own changes may have switched off.

@@ -337,6 +337,6 @@ fn a_sharded_collection_counts_on_the_shards_that_own_chunks_of_it() {
         found.len() == 1 && found[0].what.contains("missing on target shard b0"),
         "{found:?}"
     );
-    let remedy = "make it again with `shardlift recopy --shard a1 --ns d.c`";
+    let remedy = "make it again with `shardlift recopy --ns d.c`";
     assert!(found[0].to_string().contains(remedy), "{found:?}");
 }

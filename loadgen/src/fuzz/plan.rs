@@ -157,8 +157,8 @@ mod tests {
         assert!(!seen.contains("applyOps") && seen.contains("transaction"));
     }
 
-    /// No run follows that a collection is sharded in its place, or that one that is sharded
-    /// takes the place of one that is not.
+    /// No run follows that a collection without documents is sharded in its place, or that one
+    /// that is sharded takes the place of one that is not.
     #[test]
     fn what_stops_a_cluster_s_run_by_rule_is_not_done() {
         for op in (0..80).flat_map(|seed| plan_of_cluster(seed, "d").ops) {
@@ -173,7 +173,10 @@ mod tests {
                 assert_eq!(is_sharded("renameCollection"), is_sharded("to"), "{body}");
                 if body.contains_key("shardCollection") {
                     assert!(matches!(op.deed, Deed::Steps(_)) && 0 < at);
-                    assert!(bodies[0].contains_key("drop"), "{body}");
+                    let first = ["drop", "insert"]
+                        .iter()
+                        .any(|name| bodies[0].contains_key(name));
+                    assert!(first, "{body}");
                 }
             }
         }

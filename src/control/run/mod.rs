@@ -325,13 +325,8 @@ impl Run {
         let mut all = self.obstacles.texts();
         let state = self.state.lock();
         for (name, metrics) in &state.pairs {
-            all.extend(
-                metrics
-                    .obstacles
-                    .texts()
-                    .into_iter()
-                    .map(|text| format!("{name}: {text}")),
-            );
+            let of_pair = metrics.obstacles.texts().into_iter();
+            all.extend(of_pair.map(|text| format!("{name}: {text}")));
         }
         let told = |text| state.reverse.told(text);
         all.into_iter().map(told).collect()

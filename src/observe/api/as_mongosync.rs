@@ -21,8 +21,8 @@ use crate::observe::reverse::Reverse;
 use crate::observe::status::Snapshot;
 
 pub(super) async fn progress(State(run): State<Arc<Run>>) -> Response {
-    let reversed = run.reversed.load(Relaxed);
-    Json(mongosync::progress(&run.shown(), reversed)).into_response()
+    let snapshot = run.shown();
+    Json(mongosync::progress(&snapshot, run.reversal())).into_response()
 }
 
 /// What a script may ask the run to be. Fields that are not here are refused by name: the run
@@ -34,6 +34,19 @@ struct StartBody {
     destination: Option<Cluster>,
     reversible: bool,
     enable_user_write_blocking: Blocking,
+    verification: Verification,
+}
+
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Verification {
+    enabled: bool,
+}
+
+impl Default for Verification {
+    fn default() -> Self {
+        Verification { enabled: true }
+    }
 }
 
 /// As mongosync names both sides.
@@ -75,7 +88,12 @@ impl StartBody {
         if self.reversible && now.reverse == Reverse::No {
             return Some("the run was begun without --reverse");
         }
+        if !self.verification.enabled {
+            return Some("how the run compares both sides is said by its `verify`");
+        }
         match self.enable_user_write_blocking {
+            // mongosync asks for both together. The way back refuses users' writes by itself.
+            _ if self.reversible => None,
             Blocking::Asked(false) | Blocking::Of(Blocked::None) => None,
             Blocking::Asked(true)
             | Blocking::Of(Blocked::SourceAndDestination | Blocked::DestinationOnly) => Some(
@@ -123,7 +141,7 @@ pub(super) async fn commit(State(run): State<Arc<Run>>) -> Response {
         block_writes: false,
         reply,
     };
-    let answer = if mongosync::is_unasked(&run.snapshot(), run.reversed.load(Relaxed)) {
+    let answer = if mongosync::is_unasked(&run.snapshot(), run.reversal()) {
         Err(
             "the migration is committed: post /api/v1/reverse before you commit the way back"
                 .to_owned(),
@@ -184,6 +202,16 @@ mod tests {
                 Err("without --reverse"),
             ),
             (r#"{"reversible": true}"#, Reverse::Wanted, Ok(())),
+            (
+                r#"{"reversible": true, "enableUserWriteBlocking": true, "verification": {"enabled": true}}"#,
+                Reverse::Wanted,
+                Ok(()),
+            ),
+            (
+                r#"{"verification": {"enabled": false}}"#,
+                Reverse::No,
+                Err("`verify`"),
+            ),
             (r#"{"enableUserWriteBlocking": false}"#, Reverse::No, Ok(())),
             (
                 r#"{"enableUserWriteBlocking": "none"}"#,

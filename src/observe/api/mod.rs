@@ -14,7 +14,7 @@ pub mod tls;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
@@ -30,7 +30,9 @@ use crate::observe::api::seen::{LINGER, Seen};
 use crate::observe::api::tls::TlsListener;
 use crate::observe::history::History;
 use crate::observe::history_file;
+use crate::observe::mongosync::Reversal;
 use crate::observe::rates::Rates;
+use crate::observe::reverse::Reverse;
 use crate::observe::status::Snapshot;
 
 /// How long control may take to answer a request before the client is told so.
@@ -71,9 +73,9 @@ pub async fn serve(listen: &Listen, control: Control, spool: Option<PathBuf>) ->
         rates: Mutex::default(),
         history: Mutex::default(),
         seen: Mutex::default(),
+        forward: AtomicBool::new(false),
         reversed: AtomicBool::new(false),
         end: Notify::new(),
-        end_scraped: Notify::new(),
     });
     let (stop, stopped) = oneshot::channel::<()>();
     let stopped = async {
@@ -129,9 +131,8 @@ impl Server {
         self.run.keep(&self.history());
     }
 
-    /// Gives those that follow the run time to see the end: a client of the status at most
-    /// 3 s, Prometheus until its next scrape. Call it when the snapshot is final, before the
-    /// process ends.
+    /// Gives a client that follows the status time to see the end: at most 3 s. Call it when
+    /// the snapshot is final, before the process ends.
     pub async fn linger(&self) {
         let run = &self.run;
         let is_followed = run.seen.lock().is_followed();
@@ -143,19 +144,6 @@ impl Server {
         };
         if is_followed {
             let _ = tokio::time::timeout(LINGER, shown).await;
-        }
-        let wait = run.seen.lock().next_scrape();
-        let scraped = async {
-            while !run.seen.lock().end_scraped {
-                run.end_scraped.notified().await;
-            }
-        };
-        if !wait.is_zero() {
-            tracing::info!(
-                "the process stays up to {} s longer, so that the next scrape of its metrics tells the end",
-                wait.as_secs()
-            );
-            let _ = tokio::time::timeout(wait, scraped).await;
         }
         // The answer that was just given is still on its way out.
         tokio::time::sleep(FLUSH).await;
@@ -177,19 +165,30 @@ struct Run {
     rates: Mutex<Rates>,
     history: Mutex<History>,
     seen: Mutex<Seen>,
+    /// The process has followed the way there.
+    forward: AtomicBool,
     /// A script has asked for the way back.
     reversed: AtomicBool,
     /// Notified when a client was given a final status.
     end: Notify,
-    /// The same of its metrics.
-    end_scraped: Notify,
 }
 
 impl Run {
     fn snapshot(&self) -> Snapshot {
         let mut snapshot = (self.control.snapshot)();
         self.rates.lock().fill(&mut snapshot);
+        if snapshot.reverse == Reverse::Wanted {
+            self.forward.store(true, Relaxed);
+        }
         snapshot
+    }
+
+    fn reversal(&self) -> Reversal {
+        match (self.reversed.load(Relaxed), self.forward.load(Relaxed)) {
+            (true, _) => Reversal::Asked,
+            (false, true) => Reversal::Unasked,
+            (false, false) => Reversal::Unknown,
+        }
     }
 
     /// Notes it in the history, which goes on with what an earlier process kept of the run.
@@ -221,17 +220,6 @@ impl Run {
         self.seen.lock().shown(is_final);
         if is_final {
             self.end.notify_one();
-        }
-        snapshot
-    }
-
-    /// Prometheus takes this snapshot away.
-    fn scraped(&self) -> Snapshot {
-        let snapshot = self.snapshot();
-        let is_final = snapshot.is_final();
-        self.seen.lock().scraped(is_final);
-        if is_final {
-            self.end_scraped.notify_one();
         }
         snapshot
     }

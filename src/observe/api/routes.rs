@@ -168,7 +168,7 @@ async fn prometheus(State(run): State<Arc<Run>>) -> Response {
     let kind = "text/plain; version=0.0.4; charset=utf-8";
     (
         [(header::CONTENT_TYPE, kind)],
-        metrics::render(&run.scraped()),
+        metrics::render(&run.snapshot()),
     )
         .into_response()
 }

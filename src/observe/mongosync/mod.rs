@@ -10,10 +10,18 @@ use crate::observe::phase::Phase;
 use crate::observe::reverse::Reverse;
 use crate::observe::status::Snapshot;
 
-/// Answer of `GET /api/v1/progress`. What is not known yet is null. `reversed`: it was asked
-/// for the way back.
-pub fn progress(snapshot: &Snapshot, reversed: bool) -> Value {
-    let snapshot = &as_committed(snapshot, reversed);
+/// What a script has asked of the way back, as far as this process knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reversal {
+    Unasked,
+    /// The process came when the way back had begun: an earlier one may have been asked for it.
+    Unknown,
+    Asked,
+}
+
+/// Answer of `GET /api/v1/progress`. What is not known yet is null.
+pub fn progress(snapshot: &Snapshot, reversal: Reversal) -> Value {
+    let snapshot = &as_committed(snapshot, reversal);
     let sum = snapshot.sum();
     let lag_s = snapshot.lag_ms.div_ceil(1000);
     let Snapshot {
@@ -65,10 +73,17 @@ pub fn progress(snapshot: &Snapshot, reversed: bool) -> Value {
 
 /// With mongosync a migration stays committed, and its target is written to, until `reverse`
 /// is posted; our way back begins by itself. Its own end, good or bad, is told in any case.
-fn as_committed(snapshot: &Snapshot, reversed: bool) -> Snapshot {
+/// IMPORTANT: not committed where it may be the way back's end that a script waits for.
+fn as_committed(snapshot: &Snapshot, reversal: Reversal) -> Snapshot {
     let snapshot = snapshot.clone();
-    if !is_unasked(&snapshot, reversed) {
+    if !is_unasked(&snapshot, reversal) {
         return snapshot;
+    }
+    if reversal == Reversal::Unknown {
+        return Snapshot {
+            can_cutover: false,
+            ..snapshot
+        };
     }
     Snapshot {
         phase: Phase::Done,
@@ -80,13 +95,13 @@ fn as_committed(snapshot: &Snapshot, reversed: bool) -> Snapshot {
     }
 }
 
-/// The way back is under way, and no script has asked for it.
-pub fn is_unasked(snapshot: &Snapshot, reversed: bool) -> bool {
+/// The way back is under way, and no script has asked this process for it.
+pub fn is_unasked(snapshot: &Snapshot, reversal: Reversal) -> bool {
     let is_over = matches!(
         snapshot.phase,
         Phase::CuttingOver | Phase::Done | Phase::Failed | Phase::Cancelled
     );
-    snapshot.reverse == Reverse::Running && !reversed && !is_over
+    snapshot.reverse == Reverse::Running && reversal != Reversal::Asked && !is_over
 }
 
 /// Both sides are read side by side: what is verified of one is of the other.

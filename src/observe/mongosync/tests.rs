@@ -4,8 +4,8 @@ use super::*;
 use crate::observe::phase::tests::ALL;
 use crate::observe::status::tests::copying;
 
-fn told(snapshot: &Snapshot, reversed: bool) -> Value {
-    progress(snapshot, reversed)["progress"].clone()
+fn told(snapshot: &Snapshot, reversal: Reversal) -> Value {
+    progress(snapshot, reversal)["progress"].clone()
 }
 
 #[test]
@@ -43,7 +43,7 @@ fn every_phase_has_its_state() {
             paused,
             ..copying()
         };
-        let answer = told(&snapshot, false);
+        let answer = told(&snapshot, Reversal::Unasked);
         assert_eq!(
             (&answer["state"], &answer["info"]),
             (&json!(state), &json!(info)),
@@ -75,16 +75,20 @@ fn a_migration_stays_committed_until_its_way_back_is_asked_for() {
             reverse: Reverse::Running,
             ..copying()
         };
-        let asked = told(&back, true);
-        let unasked = told(&back, false);
+        let asked = told(&back, Reversal::Asked);
+        let unasked = told(&back, Reversal::Unasked);
+        let unknown = told(&back, Reversal::Unknown);
         assert_eq!(asked["directionMapping"]["Source"], "new");
         assert_eq!(asked["canWrite"], phase == Phase::Done, "{phase}");
+        assert_eq!(unknown["state"], asked["state"], "{phase}");
+        assert_eq!(unknown["canWrite"], asked["canWrite"], "{phase}");
         if !committed.contains(&phase) {
-            assert_eq!(unasked, asked, "{phase}");
+            assert_eq!([&unasked, &unknown], [&asked; 2], "{phase}");
             continue;
         }
         assert_ne!(asked["state"], "COMMITTED", "{phase}");
         assert_eq!(asked["canCommit"], phase == Phase::Ready);
+        assert_eq!(unknown["canCommit"], false, "{phase}");
         assert_eq!(unasked["state"], "COMMITTED", "{phase}");
         assert_eq!(unasked["info"], "commit completed", "{phase}");
         assert_eq!(unasked["canWrite"], true, "{phase}");
@@ -95,7 +99,7 @@ fn a_migration_stays_committed_until_its_way_back_is_asked_for() {
         reverse: Reverse::Running,
         ..Snapshot::default()
     };
-    assert_eq!(told(&begins, true)["state"], "RUNNING");
+    assert_eq!(told(&begins, Reversal::Asked)["state"], "RUNNING");
 }
 
 #[test]
@@ -130,7 +134,7 @@ fn what_has_caught_up_needs_no_more_time() {
 
 #[test]
 fn figures_are_those_of_all_pairs() {
-    let answer = progress(&copying(), false);
+    let answer = progress(&copying(), Reversal::Unasked);
     assert_eq!(answer["success"], true);
     assert_eq!(answer["progress"]["lagTimeSeconds"], 1);
     assert_eq!(
@@ -147,7 +151,7 @@ fn figures_are_those_of_all_pairs() {
 #[test]
 fn what_is_known_is_no_null() {
     let mut snapshot = copying();
-    let before = progress(&snapshot, false)["progress"].clone();
+    let before = progress(&snapshot, Reversal::Unasked)["progress"].clone();
     assert_eq!(before["source"]["pingLatencyMs"], Value::Null);
     assert_eq!(before["estimatedOplogTimeRemaining"], Value::Null);
     assert_eq!(before["verification"]["source"]["phase"], "idle");
@@ -157,7 +161,7 @@ fn what_is_known_is_no_null() {
         (pair.documents_verified, pair.oplog_kept_s) = (7, 9_000);
     }
     snapshot.pairs[1].verified = true;
-    let now = progress(&snapshot, false)["progress"].clone();
+    let now = progress(&snapshot, Reversal::Unasked)["progress"].clone();
     assert_eq!(now["source"]["pingLatencyMs"], 1.5);
     assert_eq!(now["destination"]["pingLatencyMs"], 0.25);
     assert_eq!(now["indexBuilding"]["collectionsTotal"], 10);
@@ -168,7 +172,7 @@ fn what_is_known_is_no_null() {
         (&json!("initial hashing"), &json!(14))
     );
     snapshot.pairs[0].verified = true;
-    let verified = progress(&snapshot, false);
+    let verified = progress(&snapshot, Reversal::Unasked);
     let phase = &verified["progress"]["verification"]["source"]["phase"];
     assert_eq!(phase, "stream hashing");
 }

@@ -143,7 +143,11 @@ fn start_body() -> Value {
         ("reversible", flag("Refused if the run lacks it.")),
         (
             "enableUserWriteBlocking",
-            json!({"oneOf": [flag("Refused if true."), words]}),
+            json!({"oneOf": [flag("Refused if true and the run is not reversible."), words]}),
+        ),
+        (
+            "verification",
+            optional([("enabled", flag("Refused if false."))]),
         ),
     ])
 }

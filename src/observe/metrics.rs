@@ -176,19 +176,12 @@ mod tests {
     #[test]
     fn phases_in_the_alerts_are_phases() {
         let rules = include_str!("../../packaging/alerts.yml");
-        let named: Vec<&str> = rules
-            .split("phase=~\"")
-            .skip(1)
-            .flat_map(|rest| rest.split('"').next().unwrap().split('|'))
-            .collect();
+        let named = rules.split("phase=\"").skip(1);
+        let named: Vec<&str> = named.filter_map(|rest| rest.split('"').next()).collect();
         assert!(!named.is_empty());
         for name in named {
             assert!(ALL.iter().any(|(_, text)| *text == name), "{name}");
         }
-        let last = ALL.iter().filter(|(phase, _)| phase.is_final());
-        let all: Vec<&str> = last.map(|(_, text)| *text).collect();
-        let ends = format!("phase=~\"{}\"", all.join("|"));
-        assert!(rules.contains(&ends), "each end is known: {ends}");
     }
 
     #[test]

@@ -75,6 +75,20 @@ async fn a_dead_collection_may_have_had_more_ranges() {
     assert!(loaded.collections[0].dead);
 }
 
+/// The fence of a range is not that of its next life.
+#[tokio::test]
+async fn a_collection_that_is_made_anew_has_no_range_begun() {
+    let (_set, target) = one_shard("rs").await;
+    let store = PairStore::new(&target.shards[0], RUN, 0);
+    let plan = pair_state(vec![collection("d.c", vec![UnitState::Waiting])]);
+    store.create(&plan).await.unwrap();
+    let c = &plan.collections[0];
+    store.start_unit(c.uuid, 0, at(120, 0)).await.unwrap();
+    store.add(c).await.unwrap();
+    let loaded = store.load().await.unwrap().unwrap();
+    assert_eq!(loaded.collections[0].units, [UnitState::Waiting]);
+}
+
 #[tokio::test]
 async fn a_pair_comes_back_as_it_was_stored() {
     let (_set, target) = one_shard("rs").await;

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use bson::raw::cstr;
 use bson::{RawArrayBuf, RawBson, RawDocumentBuf, Uuid, rawdoc};
 
 use super::{COLLECTIONS_OF_PAIR, DELETED_AT_ONCE, PairStore, UNITS};
@@ -152,10 +153,11 @@ impl PairStore {
     }
 
     pub(super) fn unit(&self, uuid: Uuid, index: usize, state: UnitState) -> RawDocumentBuf {
-        statement(
-            self.unit_key(uuid, index),
-            rawdoc! {"$set": documents::unit_fields(state)},
-            true,
-        )
+        let mut update = rawdoc! {"$set": documents::unit_fields(state)};
+        if state == UnitState::Waiting {
+            // A collection that is made anew had one that had begun.
+            update.append(cstr!("$unset"), rawdoc! {"fence": true});
+        }
+        statement(self.unit_key(uuid, index), update, true)
     }
 }

@@ -7,7 +7,7 @@ use crate::cluster::admin;
 use crate::cluster::catalog::{self, Collection, Sharded};
 use crate::cluster::deployment::Deployment;
 use crate::control::layout::refined;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 
 /// Refines the shard key of what is there to the one that is wanted. Leaves alone what differs
@@ -33,7 +33,16 @@ pub(super) async fn bring_key(target: &Deployment, wanted: &Collection) -> Resul
         let forms = &target.dialect.writes;
         admin::create_index(&target.entry, forms, &wanted.ns, index).await?;
     }
-    admin::refine_shard_key(&target.entry, &wanted.ns, &sharded.key).await?;
+    let sent = admin::refine_shard_key(&target.entry, &wanted.ns, &sharded.key).await;
+    // Not now: the next attempt goes on with it.
+    sent.map_err(|e| {
+        let kind = if admin::is_busy(&e) {
+            Kind::Transient
+        } else {
+            e.kind
+        };
+        Error { kind, ..e }
+    })?;
     failpoint::hit("refined");
     Ok(())
 }

@@ -225,3 +225,18 @@ async fn a_new_collection_that_was_refined_before_it_is_recorded_is_made_to_the_
     sides.until_sharded_by("new", by_note()).await;
     sides.end(engine).await;
 }
+
+/// The target's is the last that carries the key of before, when it is to go.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_index_of_the_key_of_before_goes_once_that_of_the_refined_key_is_built() {
+    let sides = Sides::start(before).await;
+    let client = sides.source.client().await.unwrap();
+    let engine = sides.engine_to_crash("unit-started").await;
+    engine.crashed().await;
+    refine(&client, "copied", by_note()).await;
+    let old = doc! {"dropIndexes": "copied", "index": {"k": 1}};
+    run_all(&client, [old]).await;
+    let engine = sides.engine().await;
+    sides.until_sharded_by("copied", by_note()).await;
+    sides.end(engine).await;
+}

@@ -43,6 +43,8 @@ pub const STAGE_NOT_ENABLED: i32 = 224;
 pub const GAVE_UP: i32 = 202;
 /// CollectionUUIDMismatch: the collection of that name is another one, or there is none.
 pub const COLLECTION_UUID_MISMATCH: i32 = 361;
+/// CannotDropShardKeyIndex: it is the last that carries the shard key.
+pub const CARRIES_SHARD_KEY: i32 = 370;
 /// A document of a capped collection would change its length (up to 5.0).
 pub const LENGTH_CHANGED: i32 = 10003;
 /// DuplicateKey.

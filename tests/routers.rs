@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use loadgen::cluster::{ShardedCluster, ShardedOptions};
 use loadgen::proxy::{Fault, Proxy};
 use mongodb::Client;
-use shardlift::cluster::catalog::{self, Chunk, Collection, Namespace, Sharded};
+use shardlift::cluster::catalog::{self, Chunk, Collection, Namespace, Sharded, Zone};
 use shardlift::cluster::connect;
 use shardlift::cluster::deployment::{Deployment, Side};
 use shardlift::cluster::ownership::joined;

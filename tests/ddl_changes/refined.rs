@@ -208,3 +208,35 @@ async fn a_refined_key_is_met_again_after_a_crash() {
     let engine = sides.engine().await;
     sides.end(engine).await;
 }
+
+/// Made on the target with the key of before, and recorded by no pair.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_collection_that_was_refined_before_it_is_recorded_is_made_to_the_end() {
+    let sides = Sides::start(before).await;
+    let client = sides.source.client().await.unwrap();
+    let mut engine = sides.engine_to_crash("creation-made").await;
+    engine.until_ready().await;
+    shard(&client, "new", doc! {"k": 1}).await;
+    engine.crashed().await;
+    sides.until_sharded_by("new", doc! {"k": 1}).await;
+    refine(&client, "new", by_note()).await;
+    add_some(&client, "new", 20_000).await;
+    let engine = sides.engine().await;
+    sides.until_sharded_by("new", by_note()).await;
+    sides.end(engine).await;
+}
+
+/// The target's is the last that carries the key of before, when it is to go.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_index_of_the_key_of_before_goes_once_that_of_the_refined_key_is_built() {
+    let sides = Sides::start(before).await;
+    let client = sides.source.client().await.unwrap();
+    let engine = sides.engine_to_crash("unit-started").await;
+    engine.crashed().await;
+    refine(&client, "copied", by_note()).await;
+    let old = doc! {"dropIndexes": "copied", "index": {"k": 1}};
+    run_all(&client, [old]).await;
+    let engine = sides.engine().await;
+    sides.until_sharded_by("copied", by_note()).await;
+    sides.end(engine).await;
+}

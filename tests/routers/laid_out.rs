@@ -206,3 +206,42 @@ async fn temporary_zones_go_however_a_layout_ends() {
     expect_equal(&a.uri(), &b.uri()).await;
     assert!(balancer::running(&target).await.unwrap().is_empty());
 }
+
+/// It is tried again for as long as the source's is sharded.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_sharding_in_place_leaves_no_temporary_zone_and_the_source_s_zones() {
+    let cluster = cluster().await;
+    let target = fixture::target(&cluster.uri()).await;
+    let router = cluster.client().await.unwrap();
+    cluster
+        .admin(doc! {"addShardToZone": "shard0", "zone": "north"})
+        .await
+        .unwrap();
+    let mut wanted = striped(&model(&cluster, &target).await, 1);
+    let zone = Zone {
+        min: rawdoc! {"k": 2},
+        max: rawdoc! {"k": 7},
+        name: "north".to_owned(),
+    };
+    wanted.sharded.as_mut().unwrap().zones = vec![zone];
+    run(&router, "d", doc! {"insert": "c", "documents": [{"k": 5}]}).await;
+    let index = doc! {"key": {"k": 1}, "name": "k_1"};
+    run(
+        &router,
+        "d",
+        doc! {"createIndexes": "c", "indexes": [index]},
+    )
+    .await;
+    for is_refused in [true, false] {
+        if is_refused {
+            order(&router, "shardCollection", doc! {"errorCode": 67}).await;
+        }
+        let made = layout::shard_in_place(&target, &wanted, 0).await;
+        assert_eq!(made.is_err(), is_refused, "{made:?}");
+        assert!(has_come(&router).await);
+        assert_eq!(temporary(&router).await, [""; 0], "{is_refused}");
+        let zones = catalog::zones_of(&target, &wanted.ns).await.unwrap();
+        let names: Vec<&str> = zones.iter().map(|zone| &*zone.name).collect();
+        assert_eq!(names, ["north"], "{is_refused}");
+    }
+}

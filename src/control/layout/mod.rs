@@ -10,6 +10,7 @@ pub mod listing;
 pub mod databases;
 pub mod owners;
 pub mod refined;
+mod refining;
 pub mod laid_out;
 pub(crate) mod options;
 pub mod series;
@@ -32,7 +33,7 @@ use crate::cluster::retry::answered;
 use crate::codes;
 
 use crate::control::layout::chunks::{AT_START, Moves, ON_THE_FLY};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Policy, Result};
 use crate::failpoint;
 use crate::pair::ddl::options::changes;
 use crate::pair::ddl::refused::unless_taken;
@@ -74,7 +75,8 @@ pub async fn create_all(target: &Deployment, catalog: &Catalog, pairs: &[usize])
 }
 
 /// Makes one database and one collection (no secondary indexes), as DDL on the
-/// fly needs it. It is no error if it is there already with the same layout. No other
+/// fly needs it. It is no error if it is there already with the same layout, or with the
+/// shard key that was refined since. No other
 /// database is in the way (`databases::in_the_way`), and shards are in the zones that its
 /// ranges need (`zones::join_those_of`).
 pub async fn create_collection(
@@ -83,6 +85,9 @@ pub async fn create_collection(
     pairs: &[usize],
 ) -> Result<()> {
     create_database(target, &collection.ns.db, pairs[collection.primary]).await?;
+    refining::bring_key(target, collection)
+        .await
+        .map_err(|e| e.context(format_args!("refining {} on the target", collection.ns)))?;
     create_one(
         target,
         collection,
@@ -241,16 +246,25 @@ pub async fn shard_in_place(
     if !is_hashed(&sharded.key) || target.dialect.catalog.hashed_zones_are_whole {
         zones::place(target, ns, whole.as_slice()).await?;
     }
-    admin::shard_collection(
+    let made = admin::shard_collection(
         &target.entry,
         ns,
         &sharded.key,
         sharded.unique,
         collection.has_collation(),
     )
-    .await?;
+    .await;
+    // IMPORTANT: without an answer it may still be made, and by the temporary zone. The next
+    // attempt takes that away.
+    if made
+        .as_ref()
+        .is_err_and(|e| e.kind.policy() == Policy::Retry)
+    {
+        return made;
+    }
     zones::forget_temporary(target).await?;
-    zones::set(target, ns, &sharded.zones).await
+    zones::set(target, ns, &sharded.zones).await?;
+    made
 }
 
 /// The index that carries this shard key is there anyway.

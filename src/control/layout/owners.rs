@@ -113,7 +113,10 @@ pub fn are_same(before: &Collection, now: &Collection) -> bool {
     match (&before.sharded, &now.sharded) {
         (None, None) => before.primary == now.primary,
         (Some(before), Some(now)) => {
-            refined::is_of(before, now) || change(&joined(before), before.version, now).is_none()
+            // It may have been laid out by another pair, which read it later.
+            refined::is_of(before, now)
+                || refined::is_of(now, before)
+                || change(&joined(before), before.version, now).is_none()
         }
         // A drop under way: its metadata goes first, its shards follow one by one. What
         // ends sharding otherwise gives the collection another UUID.
@@ -141,7 +144,8 @@ pub(in crate::control) fn changed(side: Side, what: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use bson::oid::ObjectId;
-    use bson::{RawBson, Timestamp, rawdoc};
+    use bson::raw::cstr;
+    use bson::{RawBson, RawBsonRef, Timestamp, rawdoc};
 
     use super::*;
     use crate::cluster::catalog::{Chunk, CollectionKind, Namespace};
@@ -253,8 +257,39 @@ mod tests {
     }
 
     #[test]
-    fn a_drop_under_way_is_no_change_of_owners_nor_is_what_is_sharded_in_its_place() {
-        let collection = |primary: usize, owner: Option<usize>| Collection {
+    fn what_was_refined_after_a_pair_had_read_it_is_the_same() {
+        let read = map(&[(0, 0), (5, 1)], Some(version(1, 2, 100)));
+        let mut refined = map(&[(0, 0), (5, 1)], Some(version(2, 2, 100)));
+        refined.key.append(cstr!("u"), 1);
+        for chunk in &mut refined.chunks {
+            for bound in [&mut chunk.min, &mut chunk.max] {
+                let is_last = matches!(bound.get("k"), Ok(Some(RawBsonRef::MaxKey)));
+                let lowest = if is_last {
+                    RawBson::MaxKey
+                } else {
+                    RawBson::MinKey
+                };
+                bound.append(cstr!("u"), lowest);
+            }
+        }
+        let mut moved = refined.clone();
+        moved.chunks[0].shard = 1;
+        for (laid_out, now, same) in [
+            (&read, &refined, true),
+            (&refined, &read, true),
+            (&moved, &read, false),
+        ] {
+            let [laid_out, now] = [laid_out, now].map(|map| Collection {
+                sharded: Some(map.clone()),
+                ..collection(0, None)
+            });
+            let expected = expect_same(Some(&Arc::new(laid_out)), &now);
+            assert_eq!(expected.is_ok(), same, "{now:?}");
+        }
+    }
+
+    fn collection(primary: usize, owner: Option<usize>) -> Collection {
+        Collection {
             ns: Namespace {
                 db: "d".to_owned(),
                 coll: "c".to_owned(),
@@ -265,7 +300,11 @@ mod tests {
             primary,
             sharded: owner.map(|owner| map(&[(0, owner)], None)),
             key_index: None,
-        };
+        }
+    }
+
+    #[test]
+    fn a_drop_under_way_is_no_change_of_owners_nor_is_what_is_sharded_in_its_place() {
         for (before, now, same) in [
             ((0, None), (0, None), true),
             ((0, None), (1, None), false),

@@ -106,16 +106,29 @@ impl Indexer {
             // It may have switched off pre-images.
             options::align(&self.lister, &self.target, target.tracked).await?;
         }
+        let mut carrying = Vec::new();
         for names in &plan.drop {
             tracing::info!(ns = %target.tracked.ns(), indexes = %shown(names), "dropped: the source has no such index");
+            match target.drop(names).await {
+                // The source's key was refined since: the index of the refined one is built
+                // first, and carries this one, too.
+                Err(e) if e.code == Some(codes::CARRIES_SHARD_KEY) => carrying.push(names),
+                Ok(false) => return Ok(false),
+                dropped => {
+                    dropped?;
+                }
+            }
+        }
+        match self.create(target, plan.build).await {
+            Err(e) if is_conflict(&e) => return Ok(false),
+            created => created?,
+        }
+        for names in carrying {
             if !target.drop(names).await? {
                 return Ok(false);
             }
         }
-        match self.create(target, plan.build).await {
-            Err(e) if is_conflict(&e) => Ok(false),
-            created => created.map(|()| true),
-        }
+        Ok(true)
     }
 
     /// Index DDL of the oplog at `position`; nothing if the list had it.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::cluster::catalog::index::{self, IndexName};
 use crate::cluster::deployment::Shard;
+use crate::codes;
 use crate::error::Result;
 use crate::pair::collection::Tracked;
 use crate::pair::mend::source_indexes::{list, to_create};
@@ -26,8 +27,12 @@ pub async fn drop_stale(lister: &Arc<Lister>, target: &Shard, tracked: &Tracked)
     let wanted = to_create(tracked, target.forms(), &listed.specs);
     let stale = index::plan(&wanted, &target.list().await?).drop;
     for names in stale {
+        match target.drop(&names).await {
+            // Of a key that the source's was refined from: the index of that is built later.
+            Err(e) if e.code == Some(codes::CARRIES_SHARD_KEY) => continue,
+            dropped => dropped?,
+        };
         tracing::info!(ns = %tracked.ns(), indexes = %shown(&names), "dropped ahead of the oplog: the source no longer has it");
-        target.drop(&names).await?;
     }
     Ok(())
 }

@@ -31,23 +31,25 @@ use crate::pair::run::Pair;
 pub(super) type OrNotYet<T> = std::result::Result<T, String>;
 
 impl Coordinator {
-    /// Refines the key of a collection on the target, as it is on the source by `now`. Returns
+    /// Refines the key of a collection on the target, as it is on the source by now. Returns
     /// why it cannot be done yet. May be repeated.
     ///
     /// # Errors
     /// `Unsupported` if the target has other owners then.
-    pub async fn refine(
-        &self,
-        uuid: Uuid,
-        now: &Sharded,
-        pairs: &[Arc<Pair>],
-    ) -> Result<Option<String>> {
+    pub async fn refine(&self, uuid: Uuid, pairs: &[Arc<Pair>]) -> Result<Option<String>> {
         let _turn = self.take_turn().await?;
         let Some((laid_out, made)) = self.laid_out_with(uuid) else {
             return Ok(None);
         };
         let Some(before) = &laid_out.sharded else {
             return Ok(None);
+        };
+        // IMPORTANT: in the turn: a rename that is followed later takes over the map's epoch then,
+        // one that was met before is in it.
+        let now = self.map_on_source(uuid, &laid_out.ns).await?;
+        let now = match still_refined(before, now) {
+            Ok(now) => now,
+            Err(why) => return Ok(Some(why)),
         };
         let there = match self.refine_on_target(&laid_out.ns, made, &now.key).await? {
             Ok(there) => there,
@@ -60,7 +62,7 @@ impl Coordinator {
             return Err(changed(Side::Target, &what));
         }
         let sharded = Collection {
-            sharded: Some(now.clone()),
+            sharded: Some(now),
             key_index: self.key_index(&laid_out.ns, made.uuid, &there).await?,
             ..(*laid_out).clone()
         };
@@ -179,9 +181,25 @@ impl Coordinator {
     }
 }
 
+/// The map of the source as it is recorded, by what is laid out and what was just read.
+pub(super) fn still_refined(before: &Sharded, now: Option<Sharded>) -> OrNotYet<Sharded> {
+    let Some(now) = now else {
+        return Err(renamed_there());
+    };
+    if refined::is_of(before, &now) {
+        return Ok(now);
+    }
+    // The watch finds what it is.
+    Err("it was changed again meanwhile".to_owned())
+}
+
 /// Each is the begin of the other.
 pub(super) fn is_same_key(a: &RawDocument, b: &RawDocument) -> bool {
     refined::is_begin(a, b) && refined::is_begin(b, a)
+}
+
+pub(super) fn renamed_there() -> String {
+    "it has another name on the source by now, or is dropped: that is followed first".to_owned()
 }
 
 pub(super) fn unlisted() -> String {

@@ -189,7 +189,11 @@ impl Coordinator {
     }
 
     /// None if it is called otherwise by now, or is gone.
-    async fn map_on_source(&self, uuid: Uuid, ns: &Namespace) -> Result<Option<Sharded>> {
+    pub(super) async fn map_on_source(
+        &self,
+        uuid: Uuid,
+        ns: &Namespace,
+    ) -> Result<Option<Sharded>> {
         let rows = versions::sharded(&self.sides.source, Some(ns)).await?;
         let row = rows.into_iter().find(|row| row.uuid == uuid);
         Ok(row.map(|row| row.sharded))

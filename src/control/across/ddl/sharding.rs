@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use bson::Uuid;
 
-use super::refining::{OrNotYet, is_same_key, lacking, refusal, unlisted};
-use crate::cluster::catalog::{self, Collection, Namespace, Sharded};
+use super::refining::{OrNotYet, is_same_key, lacking, refusal, renamed_there, unlisted};
+use crate::cluster::catalog::{self, Collection, Sharded};
 use crate::control::across::ddl::Coordinator;
 use crate::control::layout;
 use crate::control::layout::laid_out::Made;
@@ -20,17 +20,12 @@ use crate::failpoint;
 use crate::pair::run::Pair;
 
 impl Coordinator {
-    /// Shards a collection of the target as the source's is by `now`, which has this name.
-    /// Returns why it cannot be done yet. May be repeated.
+    /// Shards a collection of the target as the source's is by now. Returns why it cannot be
+    /// done yet. May be repeated.
     ///
     /// # Errors
     /// `Unsupported` if part of it is on another shard then.
-    pub async fn shard_in_place(
-        &self,
-        uuid: Uuid,
-        (ns, now): (&Namespace, &Sharded),
-        pairs: &[Arc<Pair>],
-    ) -> Result<Option<String>> {
+    pub async fn shard_in_place(&self, uuid: Uuid, pairs: &[Arc<Pair>]) -> Result<Option<String>> {
         let _turn = self.take_turn().await?;
         let Some((laid_out, made)) = self.laid_out_with(uuid) else {
             return Ok(None);
@@ -38,14 +33,20 @@ impl Coordinator {
         if laid_out.sharded.is_some() {
             return Ok(None);
         }
-        if laid_out.ns != *ns {
-            return Ok(Some(format!("there it is still {}", laid_out.ns)));
-        }
+        let ns = &laid_out.ns;
+        // IMPORTANT: in the turn, as for a refined key.
+        let Some(now) = self.map_on_source(uuid, ns).await? else {
+            return Ok(Some(renamed_there()));
+        };
         let wanted = Collection {
             sharded: Some(now.clone()),
             ..(*laid_out).clone()
         };
-        let there = match self.shard_on_target(&wanted, now, made).await? {
+        if !owners::stays_in_place(&laid_out, &wanted) {
+            // The watch finds what it is.
+            return Ok(Some("it was changed again meanwhile".to_owned()));
+        }
+        let there = match self.shard_on_target(&wanted, &now, made).await? {
             Ok(there) => there,
             Err(why) => return Ok(Some(why)),
         };

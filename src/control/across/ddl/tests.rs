@@ -1,5 +1,6 @@
 //! What is laid out as an attempt begins, and what a rename makes of it.
 
+use super::refining::still_refined;
 use super::renaming::{renamed_version, with_epoch_of};
 use super::*;
 use crate::cluster::catalog::{Chunk, Sharded};
@@ -87,6 +88,31 @@ fn a_key_that_was_refined_before_a_rename_shows_after_it() {
     ] {
         let kept = renamed_version(now, &laid_out);
         assert_eq!(kept, Some(version(expect, 2, 100)), "{what}");
+    }
+}
+
+/// By what is read in the turn: it may be renamed since it was found.
+#[test]
+fn a_key_is_recorded_as_it_is_refined_when_its_turn_comes() {
+    let map = |key: RawDocumentBuf, epoch: u8, major: u32| Sharded {
+        key,
+        unique: false,
+        chunks: Vec::new(),
+        zones: Vec::new(),
+        version: Some(version(epoch, major, 100 + major)),
+    };
+    let (key, refined) = (|| rawdoc! {"k": 1}, || rawdoc! {"k": 1, "u": 1});
+    let before = map(key(), 1, 2);
+    for (what, now, epoch) in [
+        ("renamed to another name, or dropped", None, None),
+        ("refined", Some(map(refined(), 2, 2)), Some(2)),
+        ("refined, and renamed", Some(map(refined(), 3, 2)), Some(3)),
+        ("refined, and moved", Some(map(refined(), 2, 3)), None),
+        ("not refined", Some(map(key(), 2, 2)), None),
+    ] {
+        let found = still_refined(&before, now).ok().and_then(|now| now.version);
+        let expect = epoch.map(|epoch| version(epoch, 2, 102));
+        assert_eq!(found, expect, "{what}");
     }
 }
 

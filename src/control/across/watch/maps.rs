@@ -2,9 +2,11 @@
 //!
 //! Asks both sides; what a change means is for `control::layout::owners` and `refined`.
 
+use std::time::Duration;
+
 use bson::Uuid;
 
-use super::{How, PATIENCE, ToFollow, Watch, name};
+use super::{How, PATIENCE, PAUSE, ToFollow, Watch, name};
 use crate::cluster::catalog::versions::{self, Row, Versions};
 use crate::cluster::catalog::{self, Collection, MapVersion, Sharded};
 use crate::cluster::deployment::{Deployment, Side};
@@ -13,6 +15,10 @@ use crate::control::layout::laid_out::Made;
 use crate::control::layout::owners::{self, changed};
 use crate::control::layout::refined;
 use crate::error::{Error, Result};
+
+/// Looks at a source that has a collection neither sharded nor gone: a drop under way is soon
+/// over.
+const LOOKS_MAX: u32 = 5;
 
 /// A change on the source.
 pub(super) enum Found {
@@ -57,7 +63,6 @@ impl Watch {
                     uuid,
                     ns: row.ns.clone(),
                     how: How::Refined,
-                    now,
                 }),
             }));
         }
@@ -73,14 +78,13 @@ impl Watch {
         let Some(sharded) = self.read_map(&self.sides.source, (uuid, row)).await? else {
             return Ok(None);
         };
-        let now = with(before, sharded.clone());
+        let now = with(before, sharded);
         let is_series = before.ns.time_series().is_some();
         if owners::stays_in_place(before, &now) && !is_series {
             return Ok(Some(Found::Followed(ToFollow {
                 uuid,
                 ns: row.ns.clone(),
                 how: How::InPlace(before.primary),
-                now: sharded,
             })));
         }
         let stop = if owners::is_sharded_in_place(before, &now) {
@@ -165,6 +169,15 @@ impl Watch {
         (uuid, before): (Uuid, &Collection),
         there: &Sharded,
     ) -> Result<bool> {
+        unless_amid_drop(PAUSE, || self.sharded_alike((uuid, before), there)).await
+    }
+
+    /// None if the source's is neither sharded nor gone.
+    async fn sharded_alike(
+        &self,
+        (uuid, before): (Uuid, &Collection),
+        there: &Sharded,
+    ) -> Result<Option<bool>> {
         let source = &self.sides.source;
         let primary = self.sides.pairs[before.primary];
         let is_whole = there.chunks.iter().all(|chunk| chunk.shard == primary);
@@ -174,10 +187,12 @@ impl Watch {
         let Some(now) = on_source else {
             let shard = &source.shards[before.primary];
             let db = before.ns.own(&source.scope).db;
-            return catalog::is_gone(&shard.client, &db, uuid).await;
+            let is_gone = catalog::is_gone(&shard.client, &db, uuid).await?;
+            return Ok(is_gone.then_some(true));
         };
         let is_begin = refined::is_begin(&there.key, &now.sharded.key);
-        Ok(is_whole && is_begin && owners::stays_in_place(before, &with(before, now.sharded)))
+        let stays = owners::stays_in_place(before, &with(before, now.sharded));
+        Ok(Some(is_whole && is_begin && stays))
     }
 
     /// Reads the chunks of one collection whose version changed. None if it was dropped since.
@@ -197,6 +212,21 @@ impl Watch {
     }
 }
 
+/// A drop takes the row of a collection first, and the collection off its shard later: where
+/// there is neither a row nor an end of it (None), it is looked for again.
+async fn unless_amid_drop<F: Future<Output = Result<Option<bool>>>>(
+    pause: Duration,
+    look: impl Fn() -> F,
+) -> Result<bool> {
+    for _ in 1..LOOKS_MAX {
+        if let Some(found) = look().await? {
+            return Ok(found);
+        }
+        tokio::time::sleep(pause).await;
+    }
+    Ok(look().await?.unwrap_or(false))
+}
+
 fn with(before: &Collection, sharded: Sharded) -> Collection {
     Collection {
         sharded: Some(sharded),
@@ -206,4 +236,28 @@ fn with(before: &Collection, sharded: Sharded) -> Collection {
 
 fn is_same(row: &Row, before: &MapVersion) -> bool {
     (row.epoch, row.major) == (before.epoch, before.major)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+    use std::sync::atomic::Ordering::SeqCst;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_being_dropped_on_the_source_is_looked_for_again() {
+        for (answers, expect) in [
+            ([Some(true), None, None, None, None], (true, 1)),
+            ([Some(false), None, None, None, None], (false, 1)),
+            ([None, Some(true), None, None, None], (true, 2)),
+            ([None, None, None, None, Some(true)], (true, 5)),
+            ([None; 5], (false, 5)),
+        ] {
+            let looks = AtomicUsize::new(0);
+            let look = || std::future::ready(Ok(answers[looks.fetch_add(1, SeqCst)]));
+            let found = unless_amid_drop(Duration::ZERO, look).await.unwrap();
+            assert_eq!((found, looks.load(SeqCst)), expect, "{answers:?}");
+        }
+    }
 }

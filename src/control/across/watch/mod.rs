@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 use bson::Uuid;
 use parking_lot::Mutex;
 
+use crate::cluster::catalog::Namespace;
 use crate::cluster::catalog::versions::{self, Home, Versions};
-use crate::cluster::catalog::{Namespace, Sharded};
 use crate::cluster::deployment::{Deployment, Side, Topology};
 use crate::cluster::retry::within;
 use crate::control::across::ddl::Coordinator;
@@ -52,7 +52,6 @@ pub struct ToFollow {
     uuid: Uuid,
     ns: Namespace,
     how: How,
-    now: Sharded,
 }
 
 #[derive(Clone, Copy)]
@@ -145,14 +144,13 @@ impl Watch {
     async fn follow(&self, all: &[ToFollow], pairs: &[Arc<Pair>]) -> Result<Vec<String>> {
         let mut waiting = Vec::new();
         for change in all {
-            let ToFollow { uuid, ns, now, how } = change;
-            let (uuid, coordinator) = (*uuid, &self.coordinator);
-            let not_yet = match *how {
-                How::Refined => coordinator.refine(uuid, now, pairs).await?,
+            let (uuid, coordinator) = (change.uuid, &self.coordinator);
+            let not_yet = match change.how {
+                How::Refined => coordinator.refine(uuid, pairs).await?,
                 How::InPlace(primary) if self.is_behind((uuid, primary), pairs).await? => {
                     Some("what was logged before is still to be applied and recorded".to_owned())
                 }
-                How::InPlace(_) => coordinator.shard_in_place(uuid, (ns, now), pairs).await?,
+                How::InPlace(_) => coordinator.shard_in_place(uuid, pairs).await?,
             };
             waiting.extend(not_yet.map(|why| format!("{}: {why}", change.text())));
         }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// A stop as the code words it, as a row of README does, the constant of the code that says
 /// what to do, and what both say.
-const STOPS: [(&str, &str, &str, &str); 11] = [
+const STOPS: [(&str, &str, &str, &str); 12] = [
     (
         "`{command}`",
         "`emptycapped`",
@@ -47,6 +47,12 @@ const STOPS: [(&str, &str, &str, &str); 11] = [
         "a rename of {from} to {to}, which would be from {} to {}, another database, on the target ({})",
         "a rename that would cross databases on the target",
         "CROSSES",
+        "recopy --ns",
+    ),
+    (
+        "the source renamed the sharded collection {from} to {to} (`renameCollection`)",
+        "a rename of a sharded collection into a cluster before 6.0",
+        "SHARDED_RENAMED",
         "recopy --ns",
     ),
     (

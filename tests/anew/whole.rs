@@ -226,3 +226,43 @@ async fn a_primary_that_moved_costs_its_database_and_no_other() {
     assert_eq!(sides.made("apart.rows").await, apart, "it went on");
     sides.cut_over(engine).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_dropped_on_the_source_while_it_is_half_done_goes_from_the_target() {
+    let sides = Sides::start().await;
+    let a = client(&sides.source.uri()).await;
+    let b = client(&sides.target.uri()).await;
+    fill(&a).await;
+    shard_by_k(&a, "left").await;
+    sides.ready().await.kill();
+
+    // Made on the target, and recorded by none.
+    let (code, text) = sides.recopy("shop.left", Some("whole-made")).await;
+    assert_eq!(code, None, "{text}");
+    run(&a, "shop", doc! {"drop": "left"}).await;
+    sides
+        .laid_out_anew("shop.left", "0, gone from the source: 1")
+        .await;
+    let target = fixture::target(&sides.target.uri()).await;
+    let left = catalog::read_one(&target, &ns("shop.left")).await.unwrap();
+    assert!(left.is_none(), "{left:?}");
+
+    // By one pair of two. The drop that is met is that of what was made last.
+    let (code, text) = sides.recopy("shop.c", Some("whole-recorded")).await;
+    assert_eq!(code, None, "{text}");
+    run(&a, "shop", doc! {"drop": "c"}).await;
+    sides.ready().await.kill();
+
+    // Somebody else's.
+    shard_by_k(&a, "series").await;
+    let series = doc! {"create": "series", "timeseries": {"timeField": "t"}};
+    run(&b, "shop", series).await;
+    let (code, text) = sides.recopy("shop.series", None).await;
+    let why = "shop.series is on the target, and this run did not make it";
+    assert!(code == Some(4) && text.contains(why), "{code:?} {text}");
+    run(&b, "shop", doc! {"drop": "series"}).await;
+    sides
+        .laid_out_anew("shop.series", "1, gone from the source: 0")
+        .await;
+    sides.cut_over(sides.engine().await).await;
+}

@@ -391,5 +391,17 @@ async fn a_renamed_sharded_collection_stops_a_run_into_an_older_cluster_and_is_n
     run(&client, "admin", shard).await;
     fill(&client, "rows", 100).await;
     let flags = ["--renames", "follow"];
-    a_rename_stops_the_run(&source.uri(), &target.uri(), &flags).await;
+    let (source, target) = (source.uri(), target.uri());
+    a_rename_stops_the_run(&source, &target, &flags).await;
+    add(&client, "others", 1_000).await;
+    let recopy = [
+        "recopy", "--ns", "d.others", "--source", &source, "--target", &target,
+    ];
+    let (code, text) = shardlift(&recopy, None).await;
+    assert_eq!(code, Some(0), "{text}");
+    let mut engine = Engine::start(&source, &target, &flags).await;
+    engine.until_ready().await;
+    add(&client, "others", 1_001).await;
+    engine.cut_over().await;
+    expect_equal(&source, &target).await;
 }

@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use bson::Uuid;
 
-use crate::cluster::catalog::Namespace;
+use crate::cluster::catalog::{Namespace, Sharded};
 use crate::error::{Error, Kind, Result};
 use crate::position::Position;
 use crate::state::{CollectionState, PairState};
@@ -114,6 +114,33 @@ pub fn dropped(states: &[PairState], there: &HashSet<Uuid>) -> HashSet<Uuid> {
     all.filter(|c| c.target_uuid.is_some_and(|made| !there.contains(&made)))
         .map(|c| c.uuid)
         .collect()
+}
+
+/// Takes out of `dropped` what is on the target by another UUID: a `shardlift recopy` that did
+/// not end made it anew, or was to, and the source has dropped it since. That drop is still to be
+/// made. A record of what is not there counts as that of a pair with no part of it.
+pub fn take_out_made_anew(
+    states: &mut [PairState],
+    dropped: &mut HashSet<Uuid>,
+    there: &HashSet<Uuid>,
+) {
+    let is_there = |c: &CollectionState| c.target_uuid.is_some_and(|made| there.contains(&made));
+    let all = states.iter().flat_map(|state| &state.collections);
+    let alive = all.filter(|c| !c.dead && is_there(c));
+    let anew: HashMap<Uuid, Option<Sharded>> = alive.map(|c| (c.uuid, c.sharded.clone())).collect();
+    for state in states {
+        let mut recorded = state.collections.iter_mut();
+        let lost = |c: &CollectionState| {
+            dropped.contains(&c.uuid) && anew.contains_key(&c.uuid) && !is_there(c)
+        };
+        while let Some(of) = recorded.find(|c| lost(c)) {
+            of.target_uuid = None;
+            // Nor has the target the map that was of it.
+            of.target_version = None;
+            of.sharded.clone_from(&anew[&of.uuid]);
+        }
+    }
+    dropped.retain(|uuid| !anew.contains_key(uuid));
 }
 
 /// A drop is made on the target when every pair has met it: then no source shard lists the
@@ -287,5 +314,34 @@ mod tests {
         let there = HashSet::from([Uuid::from_bytes([9; 16])]);
         let states = states([vec![alive.clone()], vec![dead]]);
         assert!(dropped(&states, &there).is_empty(), "it is there");
+    }
+
+    #[test]
+    fn what_was_made_anew_and_is_there_is_still_to_be_dropped() {
+        let (uuid, there) = (Uuid::from_bytes([1; 16]), Uuid::from_bytes([8; 16]));
+        let of = |target: u8, dead: bool| tracked(1, Some(target), dead);
+        // Of each pair what is recorded; whether it counts as dropped, and of each pair whether
+        // it has a part.
+        let rows = [
+            ([of(8, false), of(9, false)], false, [true, false]),
+            ([of(9, true), of(8, false)], false, [false, true]),
+            ([of(9, false), of(9, false)], true, [true, true]),
+            ([of(8, true), of(9, false)], true, [true, true]),
+        ];
+        for (pairs, is_dropped, parts) in rows {
+            let (there, mut states) = (HashSet::from([there]), states(pairs.map(|c| vec![c])));
+            let mut dropped = dropped(&states, &there);
+            assert!(dropped.contains(&uuid), "{states:?}");
+            take_out_made_anew(&mut states, &mut dropped, &there);
+            assert_eq!(dropped.contains(&uuid), is_dropped, "{states:?}");
+            let has = states
+                .each_ref()
+                .map(|state| state.collections[0].target_uuid.is_some());
+            assert_eq!(has, parts, "{states:?}");
+            let register = Register::of(&states, dropped);
+            assert_eq!(register.dead.contains(&uuid), is_dropped, "{states:?}");
+            let made = register.targets.values();
+            assert_eq!(made.count(), usize::from(!is_dropped), "{states:?}");
+        }
     }
 }

@@ -84,11 +84,13 @@ pub async fn start(config: &Config, opened: &Opened, run: &Arc<Run>) -> Result<R
         begun.store.set_versions(versions).await?;
     }
     let there = made.collections.iter().filter_map(|c| c.uuid).collect();
-    let dropped = register::dropped(&states, &there);
+    let mut dropped = register::dropped(&states, &there);
     names::expect_one_each(&states, &dropped)?;
     let called = called(sides, &states).await?;
     let mut gone = gone(&states, &called);
     register::check_dropped_by_us(&states, &gone, &dropped)?;
+    // IMPORTANT: after the check, which tells what a `recopy` has left half done.
+    register::take_out_made_anew(&mut states, &mut dropped, &there);
     gone.iter_mut().for_each(|gone| gone.extend(&dropped));
     let places = begun.iter().zip(feeds).zip(&mut states);
     try_join_all(places.map(|((begun, feed), state)| {

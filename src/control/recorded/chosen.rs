@@ -86,6 +86,18 @@ impl<'a> Chosen<'a> {
         self.uuids.is_empty()
     }
 
+    /// What has on the target the name of one that is to be made there. Of a time series its
+    /// buckets: the series itself has no UUID.
+    pub fn namesakes<'b>(
+        &self,
+        there: &'b Catalog,
+    ) -> impl Iterator<Item = (&'b Collection, Uuid)> {
+        let names: HashSet<Namespace> = self.made.iter().map(|c| c.ns.public()).collect();
+        let all = there.collections.iter();
+        all.filter(move |c| names.contains(&c.ns.public()))
+            .filter_map(|c| Some((c, c.uuid?)))
+    }
+
     /// `taken[i]`: which had each name in entries that pair i has still to read.
     ///
     /// # Errors
@@ -103,10 +115,12 @@ impl<'a> Chosen<'a> {
                 let found = format!(
                     "{ns} is the name of another collection of the run, of which it is not known yet what became"
                 );
-                return Err(refused(
-                    found,
-                    &format!("copy that one, too: `shardlift recopy --ns {ns}`"),
-                ));
+                // Where names go round, each has that of the next.
+                let remedy = format!(
+                    "copy that one, too: `shardlift recopy --ns {ns}`; or {}",
+                    whole_database(&ns.db)
+                );
+                return Err(refused(found, &remedy));
             }
             if others().any(|c| c.ns.db == ns.db && c.primary != is.primary) {
                 let found = format!(
@@ -275,12 +289,13 @@ mod tests {
         let both = |primary: usize| vec![listed(1, "d.a", primary), listed(2, "d.b", primary)];
         let late = || vec![listed(1, "d.a", 0), listed(7, "d.late", 0)];
         type Row<'a> = (&'a str, Vec<Collection>, &'a [(&'a str, u8)], &'a str);
-        let rows: [Row<'_>; 9] = [
+        let rows: [Row<'_>; 10] = [
             ("d.a", both(0), &[], ""),
             ("d.a", both(1), &[], "recopy --ns 'd.*'"),
             ("d.*", both(1), &[], ""),
             // It has the name of one that is to have another.
             ("d.a", vec![listed(1, "d.b", 0)], &[], "recopy --ns d.b"),
+            ("d.a", vec![listed(1, "d.b", 0)], &[], "recopy --ns 'd.*'"),
             ("d.b", vec![listed(1, "d.b", 0)], &[], ""),
             ("d.a", late(), &[("d.a", 7)], "d.late was d.a before"),
             ("d.*", late(), &[("d.a", 7)], ""),

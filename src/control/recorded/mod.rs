@@ -16,6 +16,7 @@ pub mod cancel;
 pub mod made;
 pub mod anew;
 pub mod chosen;
+pub mod at_rest;
 pub mod whole;
 
 use crate::cluster::deployment::{Deployment, Shard, Side};

@@ -48,14 +48,31 @@ pub async fn drop_left_over(
     there: &Catalog,
 ) -> Result<()> {
     let runs = RunStore::new(recorded::first(target));
-    let making = runs.load_making().await?;
-    for left in left_over(&making, states, source, there) {
-        if layout::holding(target, &left.ns).await?.is_none() {
-            drop_collection(target, left).await?;
-            runs.forget_making(&left.ns).await?;
-        }
+    let left = empty_left_over(target, states, source, there).await?;
+    // Buckets are dropped with their time series alone.
+    let is_plain = |c: &&Collection| c.ns.time_series().is_none();
+    for left in left.into_iter().filter(is_plain) {
+        drop_collection(target, left).await?;
+        runs.forget_making(&left.ns).await?;
     }
     Ok(())
+}
+
+/// What was made just before a stop, and has no name of the source.
+pub async fn empty_left_over<'a>(
+    target: &Deployment,
+    states: &[PairState],
+    source: &Catalog,
+    there: &'a Catalog,
+) -> Result<Vec<&'a Collection>> {
+    let making = RunStore::new(recorded::first(target)).load_making().await?;
+    let mut empty = Vec::new();
+    for left in left_over(&making, states, source, there) {
+        if layout::holding(target, &left.ns).await?.is_none() {
+            empty.push(left);
+        }
+    }
+    Ok(empty)
 }
 
 fn left_over<'a>(
@@ -67,8 +84,7 @@ fn left_over<'a>(
     let ours = recorded_by(states);
     let is_left = |c: &&Collection| {
         let is_the_sources = source.collections.iter().any(|other| other.ns == c.ns);
-        let is_plain = c.ns.time_series().is_none();
-        is_plain && is_foreign(c, &ours) && making.contains(&c.ns) && !is_the_sources
+        is_foreign(c, &ours) && making.contains(&c.ns) && !is_the_sources
     };
     there.collections.iter().filter(is_left).collect()
 }
@@ -155,12 +171,13 @@ mod tests {
     fn what_the_run_was_about_to_make_and_has_no_name_of_the_source_is_left_over() {
         let (_, states) = recorded();
         let source = catalog(vec![collection(1, "a"), collection(2, "b")]);
-        let making = ["a", "b", "tmp"].map(|coll| collection(0, coll).ns);
+        let making = ["a", "b", "tmp", "system.buckets.s"].map(|coll| collection(0, coll).ns);
         let rows = [
             (collection(9, "tmp"), true),
             (collection(101, "tmp"), false),
             (collection(9, "b"), false),
             (collection(9, "other"), false),
+            (collection(9, "system.buckets.s"), true),
         ];
         for (found, expect) in rows {
             let there = catalog(vec![found]);

@@ -8,30 +8,35 @@
 //! |------|-----------------|
 //! | what cannot be proven is refused | nothing is changed |
 //! | each pair that has it, or is to have it, is marked | what was marked is emptied and copied as before, or no attempt begins: run the same command again |
-//! | it is dropped on the target | no attempt begins: run the same command again |
+//! | it is dropped on the target, with what an earlier one left there | no attempt begins: run the same command again |
 //! | it is made there anew | the same |
-//! | each pair records it, to be copied | the same, until the last has |
+//! | each pair that has it no longer gives it up | the same |
+//! | each pair that has it records it, to be copied | the same, until the last has |
 //!
-//! IMPORTANT: it is recorded last, and by each pair. Until then some pair has a UUID of it that
-//! the target has not, while the source has the collection: an attempt refuses to begin with
-//! that (`register::check_dropped_by_us`). A pair that has none gets one by its mark, or its tail
+//! One exception: up to 5.0 an attempt makes a marked capped collection again by its recorded
+//! UUID (`emptying`). If nothing else was dropped, and no pair was marked that had none, the
+//! attempt begins, with all as after the marks.
+//!
+//! IMPORTANT: it is recorded last, and by each pair that has it. Until then some pair has a UUID
+//! of it that the target has not, while its source shard has the collection: an attempt refuses
+//! to begin with that (`register::check_dropped_by_us`). Not so of a pair whose shard has it no
+//! longer: so those give it up before the first records it. A pair that has none gets one by its mark, or its tail
 //! would take what another pair recorded for its own, without what moved there.
 
 use std::collections::{HashMap, HashSet};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bson::{RawDocumentBuf, Uuid};
 
 use crate::cluster::catalog::{self, Catalog, Collection, CollectionKind, Namespace};
 use crate::cluster::deployment::Shard;
-use crate::control::balancer;
 use crate::control::layout;
 use crate::control::layout::listing::{self, Listing};
 use crate::control::layout::{being_made, databases};
 use crate::control::recorded;
-use crate::control::recorded::ahead;
 use crate::control::recorded::chosen::{Chosen, Pattern};
 use crate::control::recorded::made::{self, OfRun, Place};
+use crate::control::recorded::{ahead, at_rest, namesakes};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 use crate::pair::oplog::proven::Lister;
@@ -42,9 +47,6 @@ use crate::state::{CollectionState, PairState};
 
 /// How long a majority of a source shard may take to answer.
 const LISTED_WITHIN: Duration = Duration::from_secs(60);
-/// How long a move that has just ended may look as if it went on.
-const AT_REST_WITHIN: Duration = Duration::from_secs(5);
-const AT_REST_POLL: Duration = Duration::from_millis(200);
 
 /// Collections that are to be copied again on all shards. No process works on the target.
 pub struct Whole<'a> {
@@ -64,7 +66,8 @@ impl Whole<'_> {
     /// not known what became of others.
     pub async fn begin(&self, states: &[PairState]) -> Result<String> {
         let OfRun { source, target, .. } = self.of;
-        self.expect_rest().await?;
+        at_rest::expect(source, target).await?;
+        let before = at_rest::before(source).await?;
         let listing = listing::read(source, &self.of.run.id).await?;
         let unsure = being_made::looks_unsharded(source, &listing).await?;
         if !unsure.is_empty() {
@@ -72,14 +75,17 @@ impl Whole<'_> {
             return Err(Error::new(Kind::Refused, found).remedy("try again when that is done"));
         }
         // IMPORTANT: again. What moves from here on changes the version of the map.
-        self.expect_rest().await?;
+        at_rest::expect(source, target).await?;
         let there = catalog::read(target).await?;
         let pattern = Pattern::of(self.ns);
         let chosen = Chosen::by(&pattern, states, &listing.catalog, &listing.local);
         self.expect_any(&chosen)?;
+        if let Some(before) = &before {
+            at_rest::expect_unmoved(before, &source.scope, &chosen.made)?;
+        }
         let taken = self.taken(states, &listing).await?;
         chosen.expect_free(states, &listing.catalog, &taken)?;
-        let left = self.left(&chosen, states, &there).await?;
+        let left = self.left(&chosen, states, &listing.catalog, &there).await?;
         (self.accepted)();
 
         self.mark(&chosen, states, &listing).await?;
@@ -91,34 +97,17 @@ impl Whole<'_> {
         }
         failpoint::hit("whole-made");
         for place in &self.places {
-            self.record(place, &chosen, states, &listing).await?;
+            give_up_all(place, &chosen, &states[place.pair], &listing).await?;
+        }
+        // IMPORTANT: only now. A pair of which the shard has it no longer does not miss it.
+        for place in &self.places {
+            self.record(place, &chosen, &listing).await?;
             failpoint::hit("whole-recorded");
         }
         let (made, gone) = (chosen.made.len(), chosen.gone.len());
         Ok(format!(
             "collections laid out anew on all shards of the target: {made}, gone from the source: {gone}; what the oplogs say of them up to now is passed"
         ))
-    }
-
-    /// # Errors
-    /// `Refused` while something moves chunks, or may at any moment.
-    async fn expect_rest(&self) -> Result<()> {
-        let deadline = Instant::now() + AT_REST_WITHIN;
-        loop {
-            let (source, target) = tokio::try_join!(
-                balancer::unrest(self.of.source),
-                balancer::unrest(self.of.target)
-            )?;
-            let unrest = [source, target].concat();
-            if unrest.is_empty() {
-                return Ok(());
-            }
-            if deadline <= Instant::now() {
-                let found = format!("chunks may move now: {}", unrest.join("; "));
-                return Err(Error::new(Kind::Refused, found).remedy("then try again"));
-            }
-            tokio::time::sleep(AT_REST_POLL).await;
-        }
     }
 
     fn expect_any(&self, chosen: &Chosen<'_>) -> Result<()> {
@@ -147,8 +136,8 @@ impl Whole<'_> {
         Ok(taken)
     }
 
-    /// What an interrupted process made on the target by these names and did not record. Empty,
-    /// or it would be recorded.
+    /// What an interrupted process made on the target and did not record: by these names, or by
+    /// one that the source has no longer. Empty, or it would be recorded.
     ///
     /// # Errors
     /// `Refused` if one of the names is that of what the run did not make.
@@ -156,19 +145,20 @@ impl Whole<'_> {
         &self,
         chosen: &Chosen<'_>,
         states: &[PairState],
+        source: &Catalog,
         there: &Catalog,
     ) -> Result<HashSet<Uuid>> {
         let target = self.of.target;
+        let over = namesakes::empty_left_over(target, states, source, there).await?;
+        let mut left: HashSet<Uuid> = over.iter().filter_map(|c| c.uuid).collect();
         let known = made_of(states, |_| true);
         let making = RunStore::new(recorded::first(target)).load_making().await?;
-        let mut left = HashSet::new();
-        for ns in chosen.made.iter().map(|c| &c.ns) {
-            let mut all = there.collections.iter();
-            let found = all.find(|c| c.ns == *ns).and_then(|c| c.uuid);
-            let Some(uuid) = found.filter(|uuid| !known.contains(uuid)) else {
+        for (found, uuid) in chosen.namesakes(there) {
+            if known.contains(&uuid) || left.contains(&uuid) {
                 continue;
-            };
-            if !making.contains(ns) || layout::holding(target, ns).await?.is_some() {
+            }
+            if !making.contains(&found.ns) || layout::holding(target, &found.ns).await?.is_some() {
+                let ns = found.ns.public();
                 let found = format!("{ns} is on the target, and this run did not make it");
                 let remedy = format!("drop {ns} there, if nobody needs it, and try again");
                 return Err(Error::new(Kind::Refused, found).remedy(remedy));
@@ -258,26 +248,13 @@ impl Whole<'_> {
         &self,
         place: &Place<'_>,
         chosen: &Chosen<'_>,
-        states: &[PairState],
         listing: &Listing,
     ) -> Result<()> {
         let start = listing.starts[place.pair].position;
-        let state = &states[place.pair];
-        for gone in &chosen.gone {
-            // Also one that it has still to meet being made.
-            let none = CollectionState::dead(gone.uuid, &gone.ns);
-            let was = recorded_as(state, gone.uuid).unwrap_or(&none);
-            give_up(place.store, was.clone(), start).await?;
-        }
-        for is in &chosen.made {
-            let Some(uuid) = is.uuid else { continue };
-            if listing.local[place.pair].contains(&uuid) {
-                place.record(self.of, is, (start, start)).await?;
-            } else if recorded_as(state, uuid).is_some() {
-                // Others have it: it is not dead for them.
-                let none = CollectionState::dead(uuid, &is.ns);
-                give_up(place.store, none, start).await?;
-            }
+        let local = &listing.local[place.pair];
+        let is_local = |is: &&&Collection| is.uuid.is_some_and(|uuid| local.contains(&uuid));
+        for is in chosen.made.iter().filter(is_local) {
+            place.record(self.of, is, (start, start)).await?;
         }
         Ok(())
     }
@@ -291,6 +268,32 @@ impl Whole<'_> {
             .map(|place| place.shard)
             .ok_or_else(|| Error::internal(format!("no pair has target shard {index}")))
     }
+}
+
+/// What the source, or the pair's shard, has no longer.
+async fn give_up_all(
+    place: &Place<'_>,
+    chosen: &Chosen<'_>,
+    state: &PairState,
+    listing: &Listing,
+) -> Result<()> {
+    let start = listing.starts[place.pair].position;
+    for gone in &chosen.gone {
+        // Also one that it has still to meet being made.
+        let none = CollectionState::dead(gone.uuid, &gone.ns);
+        let was = recorded_as(state, gone.uuid).unwrap_or(&none);
+        give_up(place.store, was.clone(), start).await?;
+    }
+    for is in &chosen.made {
+        let local = &listing.local[place.pair];
+        let elsewhere = is.uuid.filter(|uuid| !local.contains(uuid));
+        if let Some(was) = elsewhere.and_then(|uuid| recorded_as(state, uuid)) {
+            // Others have it: it is not dead for them.
+            let none = CollectionState::dead(was.uuid, &is.ns);
+            give_up(place.store, none, start).await?;
+        }
+    }
+    Ok(())
 }
 
 /// No entry on it up to `start` says anything more.

@@ -56,7 +56,7 @@ fn renames_if(followed: bool) -> Check {
         NAME,
         &noted[usize::from(followed)..],
         "yes, also by `$out`, `mapReduce` and `convertToCapped`; not sharded ones into a cluster before 6.0, which stop the run",
-        "keep them off the source until the cutover, or give --renames follow; `shardlift recopy --shard ID` gets past one, not of a sharded collection, that has stopped the run",
+        "keep them off the source until the cutover, or give --renames follow; `shardlift recopy --shard ID` gets past one that has stopped the run, `shardlift recopy --ns` past one of a sharded collection",
     )
 }
 

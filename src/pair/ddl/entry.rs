@@ -26,7 +26,7 @@ pub fn renamed(shard: &str) -> String {
 /// The same of a sharded collection, into a cluster that can follow it.
 pub const SHARDED_UNFOLLOWED: &str = "follow it by the same command with `--renames follow`; or keep renames off the source until the cutover, and start over with `shardlift migrate --restart`";
 /// The same, into a cluster that cannot.
-pub const SHARDED_RENAMED: &str = "into a cluster before 6.0 renames of sharded collections cannot be followed: keep them off the source until the cutover, and start over with `shardlift migrate --restart`";
+pub const SHARDED_RENAMED: &str = "into a cluster before 6.0 renames of sharded collections cannot be followed: copy the collection as it is now with `shardlift recopy --ns <its name on the target now>`, then run the same `shardlift migrate` again, and keep such renames off the source until the cutover";
 
 /// What a resharding calls the collection that is to take the place of another.
 pub const RESHARDING: &str = "system.resharding.";

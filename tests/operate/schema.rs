@@ -27,10 +27,11 @@ fn judge(document: &Value, schema: &Value, value: &Value, at: &str, faults: &mut
             "const" => of == value,
             "minimum" => value.as_f64().is_none_or(|n| of.as_f64().unwrap() <= n),
             "maximum" => value.as_f64().is_none_or(|n| n <= of.as_f64().unwrap()),
-            "oneOf" => {
+            "oneOf" | "anyOf" => {
                 let fitting = of.as_array().unwrap().iter();
                 let fitting = fitting.filter(|one| self::faults(document, one, value).is_empty());
-                fitting.count() == 1
+                let count = fitting.count();
+                count == 1 || keyword == "anyOf" && 1 < count
             }
             "items" => {
                 for (i, item) in value.as_array().into_iter().flatten().enumerate() {
@@ -86,7 +87,7 @@ fn is_of(kind: &str, value: &Value) -> bool {
 #[test]
 fn what_does_not_fit_is_named() {
     let document = serde_json::json!({"s": {
-        "type": "object", "additionalProperties": false, "required": ["a"],
+        "type": "object", "additionalProperties": false, "anyOf": [{"required": ["a"]}],
         "properties": {"a": {"oneOf": [{"type": "integer", "minimum": 0}, {"type": "null"}]}},
     }});
     let rows = [

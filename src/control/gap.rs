@@ -26,7 +26,8 @@ mod tests {
 
     #[test]
     fn the_largest_gap_is_in_the_way_until_it_is_zero() {
-        let rows: [(&[(&str, u64)], Option<&str>); 6] = [
+        type Row<'a> = (&'a [(&'a str, u64)], Option<&'a str>);
+        let rows: [Row<'_>; 6] = [
             (&[], None),
             (&[("a → x", 0)], None),
             (&[("a → x", 999), ("b → y", 0)], None),

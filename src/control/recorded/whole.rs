@@ -187,7 +187,8 @@ impl Whole<'_> {
                     wiping.push(uuid);
                 } else if listing.local[place.pair].contains(&uuid) {
                     let made = was.and_then(|was| was.target_uuid);
-                    let mark = mark(is, made.unwrap_or_else(Uuid::new), start)?;
+                    let none = Uuid::new();
+                    let mark = mark(is, made.unwrap_or(none), start)?;
                     place.store.clear_units(Some(&[uuid])).await?;
                     place.store.add(&mark).await?;
                 }

@@ -196,7 +196,8 @@ mod tests {
                 .map(|(k, gb): (u32, _)| (format!("shard s{k}"), gb.map(|gb| gb * GB)))
                 .collect()
         };
-        let rows: [(&[Option<u64>], &[Option<u64>], Verdict, &str); 7] = [
+        type Row<'a> = (&'a [Option<u64>], &'a [Option<u64>], Verdict, &'a str);
+        let rows: [Row<'_>; 7] = [
             (&[Some(10)], &[Some(12)], Verdict::Ok, "12.0 GB free"),
             (&[Some(10)], &[Some(11)], Verdict::Warning, "11.0 GB free"),
             (&[Some(0)], &[Some(0)], Verdict::Ok, "0.0 GB free"),

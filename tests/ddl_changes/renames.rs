@@ -17,7 +17,6 @@ use crate::fixture::{self, run};
 use crate::migrate::expect_equal;
 use crate::recorded::shardlift;
 use crate::releases::rig::{of, set};
-use crate::watch::cluster_of;
 
 pub(super) async fn rename(client: &Client, from: &str, to: &str, drops: bool) {
     let (from, to) = (full(from), full(to));
@@ -284,7 +283,7 @@ async fn unsharded_collections_of_a_cluster_are_renamed() {
 }
 
 /// The run ends at the rename of `rows`, and says so.
-async fn a_rename_stops_the_run(source: &str, target: &str, flags: &[&str]) {
+pub(super) async fn a_rename_stops_the_run(source: &str, target: &str, flags: &[&str]) {
     let mut engine = Engine::start(source, target, flags).await;
     engine.until_ready().await;
     let client = Client::with_uri_str(source).await.unwrap();
@@ -379,29 +378,4 @@ async fn a_collection_is_planned_by_its_uuid_and_a_rename_of_an_unknown_one_stop
     assert_eq!(outcome.code, 6);
     let found = "a rename of a collection this shard does not hold";
     assert!(outcome.log.text().contains(found));
-}
-
-/// Where writes cannot name a UUID.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_renamed_sharded_collection_stops_a_run_into_an_older_cluster_and_is_named() {
-    let (source, target) = tokio::join!(cluster_of(of(5, 0)), cluster_of(of(5, 0)));
-    let client = source.client().await.unwrap();
-    run(&client, "admin", doc! {"enableSharding": "d"}).await;
-    let shard = doc! {"shardCollection": "d.rows", "key": {"_id": "hashed"}};
-    run(&client, "admin", shard).await;
-    fill(&client, "rows", 100).await;
-    let flags = ["--renames", "follow"];
-    let (source, target) = (source.uri(), target.uri());
-    a_rename_stops_the_run(&source, &target, &flags).await;
-    add(&client, "others", 1_000).await;
-    let recopy = [
-        "recopy", "--ns", "d.others", "--source", &source, "--target", &target,
-    ];
-    let (code, text) = shardlift(&recopy, None).await;
-    assert_eq!(code, Some(0), "{text}");
-    let mut engine = Engine::start(&source, &target, &flags).await;
-    engine.until_ready().await;
-    add(&client, "others", 1_001).await;
-    engine.cut_over().await;
-    expect_equal(&source, &target).await;
 }

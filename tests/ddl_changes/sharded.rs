@@ -12,11 +12,14 @@ use mongodb::Client;
 use shardlift::observe::phase::Phase;
 
 use crate::ddl_changes::across::{has, locked};
-use crate::ddl_changes::renames::{add, rename};
+use crate::ddl_changes::renames::{a_rename_stops_the_run, add, rename};
 use crate::ddl_changes::{DB, fill, run_all};
 use crate::engine::Engine;
 use crate::fixture::{self, run};
 use crate::migrate::expect_equal;
+use crate::recorded::shardlift;
+use crate::releases::rig::of;
+use crate::watch::cluster_of;
 
 const SPREAD: [&str; 9] = [
     "rows", "over", "under", "one", "other", "taking", "taken", "big", "busy",
@@ -279,4 +282,29 @@ async fn a_sharded_rename_that_is_half_made_is_waited_for() {
     tokio::time::sleep(AHEAD).await;
     session.abort_transaction().await.unwrap();
     sides.end(engine).await;
+}
+
+/// Where writes cannot name a UUID.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_renamed_sharded_collection_stops_a_run_into_an_older_cluster_and_is_named() {
+    let (source, target) = tokio::join!(cluster_of(of(5, 0)), cluster_of(of(5, 0)));
+    let client = source.client().await.unwrap();
+    run(&client, "admin", doc! {"enableSharding": "d"}).await;
+    let shard = doc! {"shardCollection": "d.rows", "key": {"_id": "hashed"}};
+    run(&client, "admin", shard).await;
+    fill(&client, "rows", 100).await;
+    let flags = ["--renames", "follow"];
+    let (source, target) = (source.uri(), target.uri());
+    a_rename_stops_the_run(&source, &target, &flags).await;
+    add(&client, "others", 1_000).await;
+    let recopy = [
+        "recopy", "--ns", "d.others", "--source", &source, "--target", &target,
+    ];
+    let (code, text) = shardlift(&recopy, None).await;
+    assert_eq!(code, Some(0), "{text}");
+    let mut engine = Engine::start(&source, &target, &flags).await;
+    engine.until_ready().await;
+    add(&client, "others", 1_001).await;
+    engine.cut_over().await;
+    expect_equal(&source, &target).await;
 }

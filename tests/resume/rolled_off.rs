@@ -1,7 +1,5 @@
 //! What the source's oplog holds no more.
 
-use bson::Timestamp;
-use loadgen::cluster::transactions::{TransactionSession, Write};
 use mongodb::Client;
 
 use super::*;
@@ -125,90 +123,6 @@ async fn units_whose_fence_rolled_off_are_copied_anew_and_the_rest_goes_on() {
     let elsewhere = ["--spool-dir", spool.path().to_str().unwrap()];
     let mut engine = Engine::start(&source_uri, &target_uri, &elsewhere).await;
     engine.until_ready().await;
-    engine.cut_over().await;
-    expect_equal(&source_uri, &target_uri).await;
-}
-
-/// Until the target's pair has applied this, by what is recorded. Something has to be.
-async fn until_applied(source: &Client, target: &Client, position: Timestamp) {
-    let pairs = target
-        .database("__shardlift")
-        .collection::<bson::Document>("pairs");
-    loop {
-        let pair = pairs.find_one(doc! {}).await.unwrap().unwrap();
-        let applied = pair.get_document("applied").unwrap();
-        if position <= applied.get_timestamp("ts").unwrap() {
-            return;
-        }
-        let tick = doc! {"insert": "ticks", "documents": [{}]};
-        fixture::run(source, "d", tick).await;
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-}
-
-async fn is_held(source: &Client, position: Timestamp) -> bool {
-    let oplog = source
-        .database("local")
-        .collection::<bson::Document>("oplog.rs");
-    let found = oplog.find_one(doc! {"ts": position}).await;
-    found.unwrap().is_some()
-}
-
-/// It is prepared, and committed when the oplog is full of other entries.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_transaction_whose_parts_rolled_off_costs_the_ranges_in_flight() {
-    let mut options = with_small_oplog("a");
-    let tests = ["--setParameter", "enableTestCommands=1"];
-    options.extra_args.extend(tests.map(str::to_owned));
-    let (source, target) = tokio::join!(ReplicaSet::start(options), members("b", 1));
-    let source = source.unwrap();
-    let (source_uri, target_uri) = (source.uri(), target.uri());
-    let (at_source, at_target) = (
-        source.client().await.unwrap(),
-        target.client().await.unwrap(),
-    );
-    write_much(&source, 4).await;
-    let sets = [("a".to_owned(), source.hosts())];
-    let mut session = TransactionSession::connect(&sets).await.unwrap();
-    let by_id = ["--scan-order", "id"];
-    let mut engine = Engine::start(&source_uri, &target_uri, &by_id).await;
-    engine.until_ready().await;
-    let insert = doc! {"insert": "big", "documents": [{"_id": 2.5}]};
-    let part = (0, vec![Write::new("d", insert)]);
-    let prepared = session.prepare(&part).await.unwrap();
-    write_much_anew(&source, 40).await;
-    let begun = newest(&source).await;
-    session.commit_prepared(0, prepared).await.unwrap();
-    let committed = newest(&source).await.get_timestamp("ts").unwrap();
-    engine.until_ready().await;
-    until_applied(&at_source, &at_target, committed).await;
-    engine.signal("TERM");
-    assert_eq!(engine.end().await.code, 130);
-    for _ in 0..100 {
-        if !is_held(&at_source, prepared).await {
-            break;
-        }
-        write_much_anew(&source, 1).await;
-        // It takes the server's checkpoints.
-        tokio::time::sleep(Duration::from_millis(500)).await;
-    }
-    let (first, commit) = (begun.get_timestamp("ts").unwrap(), committed);
-    let held = [prepared, first, commit].map(|position| is_held(&at_source, position));
-    assert_eq!(
-        futures_util::future::join_all(held).await,
-        [false, true, true]
-    );
-
-    in_flight_since(&at_target, 2, &begun).await;
-    let delete = doc! {"delete": "big", "deletes": [{"q": {"_id": 2}, "limit": 1}]};
-    fixture::run(&at_target, "d", delete).await;
-    let spool = tempfile::tempdir().unwrap();
-    let elsewhere = ["--spool-dir", spool.path().to_str().unwrap()];
-    let mut engine = Engine::start(&source_uri, &target_uri, &elsewhere).await;
-    engine.until_ready().await;
-    let log = engine.log().text();
-    let told = "no longer holds parts of a transaction that would take effect after";
-    assert!(log.contains(told), "{log}");
     engine.cut_over().await;
     expect_equal(&source_uri, &target_uri).await;
 }

@@ -331,9 +331,10 @@ fn drop_view(maker: &mut Maker<'_>) -> Vec<Command> {
     vec![maker.command(doc! {"drop": name})]
 }
 
-/// Refused where the name is taken.
+/// Refused where the name is taken. Not of a clustered one: the clone would be capped and
+/// clustered, and no server takes a `create` of that.
 fn clone_as_capped(maker: &mut Maker<'_>) -> Vec<Command> {
-    let (from, to) = (maker.ordinary(), maker.dice.pick(&CAPPED));
+    let (from, to) = (cloned(maker), maker.dice.pick(&CAPPED));
     let size = if maker.abilities.refused_inserts_trim_nothing {
         maker.dice.pick(&[4096, 100_000])
     } else {
@@ -343,6 +344,14 @@ fn clone_as_capped(maker: &mut Maker<'_>) -> Vec<Command> {
     let dropped = maker.command(doc! {"drop": to});
     let cloned = doc! {"cloneCollectionAsCapped": from, "toCollection": to, "size": size};
     vec![dropped, maker.command(cloned)]
+}
+
+fn cloned(maker: &mut Maker<'_>) -> &'static str {
+    if maker.abilities.clustered_collections {
+        maker.dice.pick(&CAPPED)
+    } else {
+        maker.ordinary()
+    }
 }
 
 /// Into a collection that is replaced, or that takes what it finds.

@@ -7,9 +7,10 @@ use std::collections::BTreeSet;
 
 use bson::RawDocumentBuf;
 
-use crate::cluster::catalog::{Namespace, Sharded, Sharding, Zone};
+use crate::cluster::catalog::{Namespace, Sharded, Sharding};
 use crate::cluster::ownership::joined;
 use crate::control::cutover::proof::shown::shown;
+use crate::control::cutover::proof::zones::zones;
 use crate::control::cutover::proof::{Difference, Repair, ShardMap, repaired_or};
 use crate::control::layout::refined;
 
@@ -194,41 +195,12 @@ impl Layout<'_> {
     }
 }
 
-fn zones(ns: &Namespace, wanted: &[Zone], there: &[Zone]) -> Option<Difference> {
-    let range = |zone: &Zone| {
-        (
-            zone.min.as_bytes().to_vec(),
-            zone.max.as_bytes().to_vec(),
-            zone.name.clone(),
-        )
-    };
-    let same = wanted.iter().map(range).collect::<BTreeSet<_>>()
-        == there.iter().map(range).collect::<BTreeSet<_>>();
-    let told = |zones: &[Zone]| {
-        let told = zones
-            .iter()
-            .map(|z| format!("{} to {} in {}", shown(&z.min), shown(&z.max), z.name));
-        told.collect::<Vec<_>>().join(", ")
-    };
-    let what = || {
-        format!(
-            "zones of {ns} are [{}] on the source and [{}] on the target",
-            told(wanted),
-            told(there)
-        )
-    };
-    (!same).then(|| {
-        let remedy = repaired_or("make them match with `sh.updateZoneKeyRange` on the target");
-        Difference::new(what(), remedy).ours(Repair::Zones { ns: ns.clone() })
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use bson::{RawBson, rawdoc};
 
     use super::*;
-    use crate::cluster::catalog::{Chunk, Database};
+    use crate::cluster::catalog::{Chunk, Database, Zone};
 
     fn map() -> ShardMap {
         let ids = |side: &str| ["0", "1"].map(|n| format!("{side}{n}")).into();

@@ -28,6 +28,7 @@ mod layout;
 pub mod prover;
 mod repairs;
 mod shown;
+mod zones;
 
 use std::collections::HashMap;
 use std::fmt;

@@ -284,7 +284,7 @@ async fn the_command_shows_every_check_by_group_also_where_one_side_is_away() {
         table.contains("  FAILED     target is empty: the target holds left.over"),
         "{table}"
     );
-    let told = validate_command(nobody, nobody, &[]);
+    let told = validate_command(nobody, "mongodb://127.0.0.1:2/", &[]);
     let table = String::from_utf8(told.stdout).unwrap();
     assert_eq!(told.status.code(), Some(3), "{table}");
     told_of(&table, &["spool disk"], &["clocks agree"]);

@@ -193,12 +193,16 @@ async fn plots_and_the_report_cover_the_whole_run_over_a_restart() {
     ];
     let mut engine = Engine::start(&source.uri(), &target.uri(), &flags).await;
     engine.until_ready().await;
+    // A point is made each second.
+    let is_noted = |now: &Snapshot| 2.0 < now.elapsed_s;
+    engine.until("noted", is_noted).await;
     engine.signal("TERM");
     assert_eq!(engine.end().await.code, 130);
 
     let second_ms = now_ms();
     let mut engine = Engine::start(&source.uri(), &target.uri(), &flags).await;
     engine.until_ready().await;
+    engine.until("noted", is_noted).await;
     engine.cut_over().await;
     let report = report_in(&file);
     let points = report["history"]["points"].as_array().unwrap();

@@ -7,6 +7,7 @@ use bson::{Document, doc};
 use loadgen::cluster::ShardedCluster;
 use mongodb::Client;
 use shardlift::observe::phase::Phase;
+use shardlift::observe::status::Snapshot;
 
 use crate::ddl_changes::renames::rename;
 use crate::ddl_changes::{DB, fill, run_all};
@@ -53,9 +54,21 @@ impl Sides {
         }
     }
 
+    /// A change that is found only in the cutover calls it off, and no more than that.
     pub(crate) async fn end(&self, mut engine: Engine) {
         engine.until_ready().await;
-        engine.cut_over().await;
+        let since = Instant::now();
+        for tries in 1.. {
+            engine.request_cutover().await;
+            let over = |now: &Snapshot| now.is_final() || tries <= now.cutovers_given_up;
+            let now = engine.until("cut over", over).await;
+            if now.is_final() {
+                break;
+            }
+            assert!(since.elapsed() < LOOKED_WITHIN, "{:?}", now.last_cutover);
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        assert_eq!(engine.end().await.code, 0);
         expect_equal(&self.source.uri(), &self.target.uri()).await;
     }
 }

@@ -102,7 +102,8 @@
 //! that does move stops the run, and its collection is made anew on request:
 //! dropped once on the target, laid out by the map of now, and planned by each pair at a position
 //! from before that map was read, while nothing moved. Entries up to there are passed, whoever
-//! owned what then. Until each pair has recorded that, no attempt begins. No data write can create a collection or hit a namesake: each names the
+//! owned what then. Until each pair has recorded that, no attempt begins.
+//! No data write can create a collection or hit a namesake: each names the
 //! target collection's UUID; before 6.0, where most cannot, the collection is not dropped
 //! until it is answered, and none is sent once it is dead. On every release none is under way
 //! while the collection is renamed, and none is sent until the rename is answered: what names

@@ -20,8 +20,8 @@
 //! IMPORTANT: it is recorded last, and by each pair that has it. Until then some pair has a UUID
 //! of it that the target has not, while its source shard has the collection: an attempt refuses
 //! to begin with that (`register::check_dropped_by_us`). Not so of a pair whose shard has it no
-//! longer: so those give it up before the first records it. A pair that has none gets one by its mark, or its tail
-//! would take what another pair recorded for its own, without what moved there.
+//! longer: so those give it up before the first records it. A pair that has none gets one by its
+//! mark, or its tail would take what another pair recorded for its own, without what moved there.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
